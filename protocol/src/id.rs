@@ -1,0 +1,112 @@
+//! Identities: who a peer is, what a content is, which document is meant. Parsed once, at the boundary.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Why a text is not an identity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected} lower-case hexadecimal digits, got {got:?}")]
+pub struct IdError {
+    /// How many digits this kind of identity has.
+    pub expected: usize,
+    /// The beginning of what was given instead.
+    pub got: String,
+}
+
+macro_rules! hex_id {
+    ($(#[$doc:meta])* $name:ident, $len:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; $len]);
+
+        impl $name {
+            /// The first ten hexadecimal digits, for people and logs; never for comparison.
+            pub fn short(&self) -> String {
+                data_encoding::HEXLOWER.encode(&self.0)[..10].to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.short())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let bad = || IdError { expected: $len * 2, got: text.chars().take(80).collect() };
+                let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| bad())?;
+                bytes.try_into().map(Self).map_err(|_| bad())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                if s.is_human_readable() { s.collect_str(self) } else { self.0.serialize(s) }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                if d.is_human_readable() {
+                    let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+                    text.parse().map_err(serde::de::Error::custom)
+                } else {
+                    <[u8; $len]>::deserialize(d).map(Self)
+                }
+            }
+        }
+    };
+}
+
+hex_id!(
+    /// A peer on the mesh: the Ed25519 public key that its encrypted connection proved.
+    ///
+    /// A device's documents (Enrollment, Report) name the device by the same 32 bytes.
+    PeerId,
+    32
+);
+hex_id!(
+    /// The BLAKE3 root of an artifact's bytes; its identity on the mesh and on disk.
+    ContentHash,
+    32
+);
+hex_id!(
+    /// BLAKE3 of a document's DSSE pre-authentication encoding; more signatures do not change it.
+    DocumentId,
+    32
+);
+hex_id!(
+    /// The devices under one trust root: 16 random bytes, drawn by `samara site init`.
+    SiteId,
+    16
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_survives_text_and_binary() {
+        let id = PeerId(std::array::from_fn(|i| i as u8));
+        assert_eq!(id.to_string().parse::<PeerId>(), Ok(id));
+        assert_eq!(postcard::from_bytes::<PeerId>(&postcard::to_allocvec(&id).unwrap()), Ok(id));
+        assert_eq!(postcard::to_allocvec(&id).unwrap().len(), 32);
+        assert_eq!(serde_json::from_str::<PeerId>(&serde_json::to_string(&id).unwrap()).unwrap(), id);
+    }
+
+    #[test]
+    fn a_wrong_identity_says_what_was_expected() {
+        let error = "00ff".parse::<ContentHash>().unwrap_err();
+        assert_eq!(error.to_string(), "expected 64 lower-case hexadecimal digits, got \"00ff\"");
+        assert!("ZZ".repeat(32).parse::<ContentHash>().is_err());
+    }
+}

@@ -1,0 +1,297 @@
+//! One peer's view of the mesh: neighbours, swarms and the catalog behind one state machine.
+//!
+//! The driver (daemon, seeder or simulator) turns network and store events into [`Input`]s and carries out
+//! [`Action`]s. Artifact bytes stay with the driver, under a [`Ticket`].
+
+use crate::geometry::{Geometry, PieceIndex, PieceRange};
+use crate::id::{ContentHash, DocumentId, PeerId};
+use crate::piece_set::PieceSet;
+use crate::wire::{DocumentOffer, Hello, Message, ServeMode};
+
+/// The driver's name for one received data frame whose bytes it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// An encrypted connection with `peer` stands. The machine answers with its hello.
+    Connected {
+        /// Who.
+        peer: PeerId,
+    },
+    /// The connection ended.
+    Disconnected {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A control message arrived.
+    Received {
+        /// From whom.
+        peer: PeerId,
+        /// What.
+        message: Message,
+    },
+    /// The driver checked a hello that [`Action::Admit`] named: the peer is a member.
+    Admitted {
+        /// Who.
+        peer: PeerId,
+        /// Whether it is an enrolled, unrevoked device (only those count for `safe_to_leave`).
+        enrolled_device: bool,
+    },
+    /// A data frame arrived; the driver holds its bytes until `Store` or `Discard` names the ticket.
+    DataReceived {
+        /// From whom.
+        peer: PeerId,
+        /// The sender's channel and the range.
+        header: crate::wire::DataHeader,
+        /// The bytes.
+        ticket: Ticket,
+    },
+    /// The bytes were checked against the content hash and are readable.
+    Stored {
+        /// Which.
+        ticket: Ticket,
+    },
+    /// The bytes were not stored.
+    StoreFailed {
+        /// Which.
+        ticket: Ticket,
+        /// Why.
+        fault: StoreFault,
+    },
+    /// The bytes of a [`Action::Serve`] were handed to the kernel.
+    Served {
+        /// To whom.
+        peer: PeerId,
+        /// Of what.
+        content: ContentHash,
+        /// Which.
+        range: PieceRange,
+    },
+    /// The bytes of a [`Action::Serve`] could not be read, or the stream is gone.
+    ServeFailed {
+        /// To whom.
+        peer: PeerId,
+        /// Of what.
+        content: ContentHash,
+        /// Which.
+        range: PieceRange,
+    },
+    /// This peer takes part in a swarm of an artifact that a verified document names.
+    SwarmOpened {
+        /// Which artifact.
+        content: ContentHash,
+        /// Its shape, from the manifest.
+        geometry: Geometry,
+        /// What the store really holds.
+        have: PieceSet,
+        /// Whether missing pieces are wanted (false: only serve what is there).
+        wanted: bool,
+        /// Pieces this peer already granted once, from its persisted ledger (empty on devices).
+        granted: PieceSet,
+    },
+    /// This peer no longer takes part.
+    SwarmClosed {
+        /// Which artifact.
+        content: ContentHash,
+    },
+    /// The store lost pieces (found by re-verification): they are missing again.
+    PiecesLost {
+        /// Of what.
+        content: ContentHash,
+        /// Which.
+        pieces: Vec<PieceIndex>,
+    },
+    /// No pieces may be asked for (disk full) or they may again.
+    Intake {
+        /// Of what.
+        content: ContentHash,
+        /// Whether bytes are wanted.
+        open: bool,
+    },
+    /// A document was verified, made durable and may be offered; `replaces` is no longer offered.
+    DocumentHeld {
+        /// The document.
+        offer: DocumentOffer,
+        /// From whom it came, if from a peer.
+        from: Option<PeerId>,
+        /// An older document that it makes obsolete.
+        replaces: Option<DocumentId>,
+    },
+    /// A document from a peer was refused.
+    DocumentRefused {
+        /// From whom.
+        peer: PeerId,
+        /// Which.
+        id: DocumentId,
+        /// Whether an honest peer could not have passed it on (bad signature), so that it counts as a violation.
+        violation: bool,
+    },
+    /// The answer to [`Action::ReadDocument`]; `None` when it is gone.
+    DocumentRead {
+        /// For whom.
+        peer: PeerId,
+        /// The envelope.
+        envelope: Option<Vec<u8>>,
+    },
+    /// The time that `poll_timeout` named has come.
+    Timeout,
+    /// The operator changed how this peer serves.
+    ModeChanged(ServeMode),
+}
+
+/// Why received bytes were not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreFault {
+    /// They do not match the content hash; the first wrong chunk group, counted in the artifact.
+    WrongBytes {
+        /// Index of the 16 KiB group.
+        group: u64,
+    },
+    /// No room on the disk.
+    NoSpace,
+    /// The disk failed, or the store was busy; not the peer's fault.
+    Io,
+}
+
+/// What the driver shall do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Send a control message. The driver's queue per peer is bounded; when it is full it disconnects the peer.
+    Send {
+        /// To whom.
+        peer: PeerId,
+        /// What.
+        message: Message,
+    },
+    /// Check membership of a peer by its hello, then answer `Admitted` or disconnect it.
+    Admit {
+        /// Who.
+        peer: PeerId,
+        /// What it said.
+        hello: Hello,
+    },
+    /// End the connection.
+    Disconnect {
+        /// Whom.
+        peer: PeerId,
+        /// Why.
+        reason: DisconnectReason,
+    },
+    /// Read bytes, encode them and send them on the data stream; answer `Served` or `ServeFailed`.
+    Serve {
+        /// To whom.
+        peer: PeerId,
+        /// Of what.
+        content: ContentHash,
+        /// What to write before the bytes.
+        header: crate::wire::DataHeader,
+    },
+    /// Forget a `Serve` that has not begun; no answer if forgotten.
+    CancelServe {
+        /// To whom.
+        peer: PeerId,
+        /// Of what.
+        content: ContentHash,
+        /// Which.
+        range: PieceRange,
+    },
+    /// Verify and store the bytes of a ticket; answer `Stored` or `StoreFailed`.
+    Store {
+        /// Which.
+        ticket: Ticket,
+        /// Of what.
+        content: ContentHash,
+        /// Which.
+        range: PieceRange,
+    },
+    /// Drop the bytes of a ticket.
+    Discard {
+        /// Which.
+        ticket: Ticket,
+    },
+    /// A piece is verified and readable here now.
+    PieceStored {
+        /// Of what.
+        content: ContentHash,
+        /// Which.
+        piece: PieceIndex,
+        /// Who sent (the last part of) it.
+        from: PeerId,
+    },
+    /// All pieces are here.
+    ContentComplete {
+        /// Of what.
+        content: ContentHash,
+    },
+    /// A piece was granted for the first time; the ledger survives a restart (batched by the driver).
+    Granted {
+        /// Of what.
+        content: ContentHash,
+        /// Which.
+        piece: PieceIndex,
+        /// To whom.
+        peer: PeerId,
+    },
+    /// Verify a document from a peer; answer `DocumentHeld` or `DocumentRefused`.
+    CheckDocument {
+        /// From whom.
+        peer: PeerId,
+        /// The envelope.
+        envelope: Vec<u8>,
+    },
+    /// Read a held document; answer `DocumentRead`.
+    ReadDocument {
+        /// For whom.
+        peer: PeerId,
+        /// Which.
+        id: DocumentId,
+    },
+    /// A neighbour told where members may be reached; the driver may dial.
+    PeersKnown {
+        /// Who and where.
+        peers: Vec<crate::wire::PeerAddress>,
+    },
+    /// Every piece of every open swarm and every document is held by enough enrolled live devices (or no longer).
+    SafeToLeave(bool),
+}
+
+/// Why a connection is ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DisconnectReason {
+    /// The peer broke the protocol: refuse it for a while.
+    #[error("protocol violation: {0}")]
+    Violation(Violation),
+    /// No versions in common.
+    #[error("no common protocol version")]
+    Version,
+    /// Another site.
+    #[error("the peer belongs to another site")]
+    OtherSite,
+    /// It said nothing for too long.
+    #[error("silent for too long")]
+    Silent,
+    /// More neighbours than wanted; it was told of others.
+    #[error("too many neighbours")]
+    Surplus,
+}
+
+/// What no honest peer does.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// Bytes that do not match the content hash.
+    #[error("wrong bytes for chunk group {group} of {content}")]
+    WrongBytes {
+        /// Of what.
+        content: ContentHash,
+        /// Which 16 KiB group of the artifact.
+        group: u64,
+    },
+    /// A message out of order, out of bounds, or more of them than any honest peer sends.
+    #[error("{0}")]
+    Message(&'static str),
+    /// A document that no honest peer passes on.
+    #[error("passed on a document that does not verify")]
+    Document,
+}
