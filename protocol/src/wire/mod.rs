@@ -3,6 +3,8 @@
 //! Frames, limits and versions are in `docs/PROTOCOL.md`; encoding and decoding in [`codec`].
 //! Every message is a struct whose later versions may only append fields; an unknown message type is skipped.
 
+pub mod codec;
+
 use crate::geometry::{PieceIndex, PieceRange};
 use crate::id::{ContentHash, DocumentId, SiteId};
 use crate::piece_set::WirePieceSet;
