@@ -90,6 +90,17 @@ hex_id!(
     16
 );
 
+hex_id!(
+    /// An Ed25519 public key that signs documents.
+    KeyId,
+    32
+);
+hex_id!(
+    /// A rollout over all its sequences: 16 random bytes.
+    RolloutId,
+    16
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

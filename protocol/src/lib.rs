@@ -17,5 +17,16 @@ pub mod time;
 pub mod geometry;
 pub mod piece_set;
 
+pub mod artifact;
+pub mod document;
+pub mod trust;
+
+pub mod catalog;
+pub mod neighbour;
+pub mod rollout;
+pub mod swarm;
+
 pub mod mesh;
 pub mod wire;
+
+pub mod measure;

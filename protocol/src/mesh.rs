@@ -3,6 +3,21 @@
 //! The driver (daemon, seeder or simulator) turns network and store events into [`Input`]s and carries out
 //! [`Action`]s. Artifact bytes stay with the driver, under a [`Ticket`].
 
+mod admission;
+mod announce;
+mod config;
+mod documents;
+mod grants;
+mod machine;
+mod parties;
+mod transfer;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{MeshConfig, SwarmPeer, SwarmStats};
+pub use machine::Mesh;
+
 use crate::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::id::{ContentHash, DocumentId, PeerId};
 use crate::piece_set::PieceSet;

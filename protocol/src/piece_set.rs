@@ -133,7 +133,8 @@ impl PieceSet {
         if runs.len() * 2 <= self.len as usize / 8 + 8 {
             return WirePieceSet::Runs(runs);
         }
-        let bytes = self.words.iter().flat_map(|word| word.to_le_bytes()).take((self.len as usize).div_ceil(8));
+        let bytes =
+            self.words.iter().flat_map(|word| word.to_le_bytes()).take((self.len as usize).div_ceil(8));
         WirePieceSet::Bitmap(bytes.collect())
     }
 

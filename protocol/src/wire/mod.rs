@@ -4,6 +4,9 @@
 //! Every message is a struct whose later versions may only append fields; an unknown message type is skipped.
 
 pub mod codec;
+pub mod fuzz;
+#[cfg(test)]
+mod tests;
 
 use crate::geometry::{PieceIndex, PieceRange};
 use crate::id::{ContentHash, DocumentId, SiteId};

@@ -1,0 +1,58 @@
+//! What each kind of document says. Rule numbers are those of `docs/DOCUMENTS.md`.
+//!
+//! Unknown fields are ignored, unless the document names them under `crit`; a later version may only add fields.
+
+mod release;
+mod site;
+
+pub use release::*;
+pub use site::*;
+
+use super::{Document, DocumentError};
+use crate::wire::DocumentKind;
+
+/// The kind that a payload type names.
+pub(super) fn kind_of(payload_type: &str) -> Option<DocumentKind> {
+    let known = [
+        (TrustRoot::PAYLOAD_TYPE, DocumentKind::TrustRoot),
+        (Release::PAYLOAD_TYPE, DocumentKind::Release),
+        (Rollout::PAYLOAD_TYPE, DocumentKind::Rollout),
+        (Withdrawal::PAYLOAD_TYPE, DocumentKind::Withdrawal),
+        (Enrollment::PAYLOAD_TYPE, DocumentKind::Enrollment),
+        (Report::PAYLOAD_TYPE, DocumentKind::Report),
+    ];
+    known.iter().find(|(name, _)| *name == payload_type).map(|(_, kind)| *kind)
+}
+
+/// The longest text of a field that people read.
+pub const TEXT_MAX: usize = 1024;
+/// The longest name, word or path.
+pub const NAME_MAX: usize = 255;
+
+/// D4: a critical field is one that this version must understand; it knows none beyond its structs.
+fn check_critical(crit: &[String]) -> Result<(), DocumentError> {
+    match crit.first() {
+        Some(field) => Err(DocumentError::Critical(field.chars().take(80).collect())),
+        None => Ok(()),
+    }
+}
+
+fn check_text(field: &'static str, text: &str, max: usize) -> Result<(), DocumentError> {
+    if text.len() > max {
+        return Err(DocumentError::field(
+            field,
+            format!("{} bytes long, at most {max} are allowed", text.len()),
+        ));
+    }
+    if text.chars().any(|c| c.is_control() && c != '\n') {
+        return Err(DocumentError::field(field, "has control characters"));
+    }
+    Ok(())
+}
+
+fn check_name(field: &'static str, text: &str) -> Result<(), DocumentError> {
+    if text.is_empty() {
+        return Err(DocumentError::field(field, "is empty"));
+    }
+    check_text(field, text, NAME_MAX)
+}

@@ -1,0 +1,357 @@
+//! The documents of a site: its trust root, what rolls out, what is withdrawn, who is enrolled, what devices say.
+
+use super::{Document, DocumentError, NAME_MAX, TEXT_MAX, check_critical, check_name, check_text};
+use crate::id::{ContentHash, DocumentId, KeyId, PeerId, RolloutId, SiteId};
+use crate::wire::DocumentKind;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// The most keys of one role.
+pub const ROLE_KEYS_MAX: usize = 32;
+/// The largest payload of a Report.
+pub const REPORT_BYTES_MAX: usize = 1024;
+
+/// Keys, roles and thresholds of a site; version 1 is pinned on its devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustRoot {
+    /// The site.
+    pub site: SiteId,
+    /// Exactly one more than the version before.
+    pub version: u64,
+    /// The version before; none in version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<DocumentId>,
+    /// Raised after a compromise: orders Rollouts before their sequence does.
+    pub epoch: u64,
+    /// Who may sign what.
+    pub roles: Roles,
+    /// The products that a release key may sign; a key that is not named may sign all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub products: BTreeMap<KeyId, Vec<String>>,
+    /// Keys that count in no role any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked_keys: Vec<KeyId>,
+    /// Devices that may not join.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked_devices: Vec<PeerId>,
+    /// Who may join.
+    pub mesh: MeshAccess,
+    /// The oldest wire protocol that the site allows.
+    #[serde(default)]
+    pub min_protocol: u16,
+    /// The oldest document schema that the site allows.
+    #[serde(default)]
+    pub min_schema: u16,
+    /// Fields that a reader must know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crit: Vec<String>,
+}
+
+/// Who may join the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MeshAccess {
+    /// Everybody who is not revoked; only enrolled devices count.
+    Open,
+    /// Enrolled devices and operators.
+    Closed,
+}
+
+/// The signing duties of a site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roles {
+    /// Signs the next trust root.
+    pub root: Role,
+    /// Signs Releases and Withdrawals.
+    pub release: Role,
+    /// Signs Rollouts and Withdrawals.
+    pub rollout: Role,
+    /// Signs Enrollments.
+    pub enroll: Role,
+    /// Mesh identities of operators' laptops: they may join a closed mesh and sign no document.
+    #[serde(default)]
+    pub operator: Role,
+}
+
+/// Keys of a duty, and how many distinct ones must sign.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Role {
+    /// Ed25519 public keys.
+    pub keys: Vec<KeyId>,
+    /// At least 1 where there are keys.
+    pub threshold: u32,
+}
+
+impl Role {
+    fn validate(&self, field: &'static str) -> Result<(), DocumentError> {
+        if self.keys.len() > ROLE_KEYS_MAX {
+            return Err(DocumentError::field(field, format!("more than {ROLE_KEYS_MAX} keys")));
+        }
+        if self.keys.iter().collect::<BTreeSet<_>>().len() != self.keys.len() {
+            return Err(DocumentError::field(field, "names a key twice"));
+        }
+        if self.threshold == 0 || self.threshold as usize > self.keys.len() {
+            let problem = format!("threshold {} with {} keys", self.threshold, self.keys.len());
+            return Err(DocumentError::field(field, problem));
+        }
+        Ok(())
+    }
+}
+
+impl Document for TrustRoot {
+    const KIND: DocumentKind = DocumentKind::TrustRoot;
+    const PAYLOAD_TYPE: &'static str = "application/vnd.samara.trust-root.v1+json";
+
+    fn validate(&self) -> Result<(), DocumentError> {
+        check_critical(&self.crit)?;
+        if self.version == 0 || (self.version == 1) != self.previous.is_none() {
+            return Err(DocumentError::field("previous", "version 1 has none, every later version has one"));
+        }
+        self.roles.root.validate("roles.root")?;
+        self.roles.release.validate("roles.release")?;
+        self.roles.rollout.validate("roles.rollout")?;
+        self.roles.enroll.validate("roles.enroll")
+    }
+}
+
+/// How far a rollout has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutState {
+    /// Devices install.
+    Active,
+    /// Devices wait.
+    Paused,
+    /// Devices never install by this Rollout.
+    Aborted,
+}
+
+impl fmt::Display for RolloutState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Aborted => "aborted",
+        })
+    }
+}
+
+/// Which devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selector {
+    /// Every device for which the release was made.
+    All,
+}
+
+/// The policy by which a release reaches a site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// The site.
+    pub site: SiteId,
+    /// Stable over pause, go and amendment.
+    pub rollout_id: RolloutId,
+    /// The trust root's epoch when it was signed.
+    pub epoch: u64,
+    /// The next one is newer.
+    pub sequence: u64,
+    /// What.
+    pub release: DocumentId,
+    /// To whom.
+    pub selector: Selector,
+    /// Whether.
+    pub state: RolloutState,
+    /// An older release that may be installed instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_to: Option<DocumentId>,
+    /// A date after which its age is an alarm; nothing stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh_until: Option<String>,
+    /// Fields that a reader must know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crit: Vec<String>,
+}
+
+impl Document for Rollout {
+    const KIND: DocumentKind = DocumentKind::Rollout;
+    const PAYLOAD_TYPE: &'static str = "application/vnd.samara.rollout.v1+json";
+
+    fn validate(&self) -> Result<(), DocumentError> {
+        check_critical(&self.crit)?;
+        check_text("fresh_until", self.fresh_until.as_deref().unwrap_or_default(), NAME_MAX)
+    }
+}
+
+/// Releases that are taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawal {
+    /// The site; a vendor's withdrawal names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteId>,
+    /// Which.
+    pub releases: Vec<DocumentId>,
+    /// Why, for people.
+    pub reason: String,
+    /// Whether copies shall be removed from the devices' stores.
+    pub purge: bool,
+    /// Fields that a reader must know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crit: Vec<String>,
+}
+
+impl Document for Withdrawal {
+    const KIND: DocumentKind = DocumentKind::Withdrawal;
+    const PAYLOAD_TYPE: &'static str = "application/vnd.samara.withdrawal.v1+json";
+
+    fn validate(&self) -> Result<(), DocumentError> {
+        check_critical(&self.crit)?;
+        if self.releases.is_empty() || self.releases.len() > 64 {
+            return Err(DocumentError::field("releases", "names no release, or more than 64"));
+        }
+        check_text("reason", &self.reason, TEXT_MAX)
+    }
+}
+
+/// How much harm a device's failure does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Criticality {
+    /// Little.
+    #[default]
+    Normal,
+    /// Much: such devices are updated last.
+    Critical,
+}
+
+/// A device of the site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrollment {
+    /// The site.
+    pub site: SiteId,
+    /// The device's mesh identity.
+    pub device: PeerId,
+    /// The next one is newer.
+    pub sequence: u64,
+    /// What people call it.
+    #[serde(default)]
+    pub name: String,
+    /// Which product it is; empty: any.
+    #[serde(default)]
+    pub product: String,
+    /// Hardware revision.
+    #[serde(default)]
+    pub hardware: String,
+    /// Words to select by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Where it stands.
+    #[serde(default)]
+    pub area: String,
+    /// How much harm its failure does.
+    #[serde(default)]
+    pub criticality: Criticality,
+    /// Fields that a reader must know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crit: Vec<String>,
+}
+
+impl Document for Enrollment {
+    const KIND: DocumentKind = DocumentKind::Enrollment;
+    const PAYLOAD_TYPE: &'static str = "application/vnd.samara.enrollment.v1+json";
+
+    fn validate(&self) -> Result<(), DocumentError> {
+        check_critical(&self.crit)?;
+        check_text("name", &self.name, NAME_MAX)?;
+        check_text("product", &self.product, NAME_MAX)?;
+        check_text("hardware", &self.hardware, NAME_MAX)?;
+        check_text("area", &self.area, NAME_MAX)?;
+        if self.tags.len() > 32 {
+            return Err(DocumentError::field("tags", "more than 32"));
+        }
+        self.tags.iter().try_for_each(|tag| check_name("tags", tag))
+    }
+}
+
+/// A device's signed word about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The site.
+    pub site: SiteId,
+    /// The device, whose key signs.
+    pub device: PeerId,
+    /// Starts of the device's agent; never falls.
+    pub boot: u64,
+    /// Reports since that start.
+    pub counter: u64,
+    /// Where the release stands.
+    pub state: String,
+    /// Why, for people.
+    #[serde(default)]
+    pub reason: String,
+    /// Which release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<DocumentId>,
+    /// Under which Rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<DocumentId>,
+    /// 0 when all is well.
+    #[serde(default)]
+    pub result_code: i64,
+    /// Installed versions by product.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, String>,
+    /// Highest sequence seen of each rollout: it shows a device that is kept in the dark.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sequences: BTreeMap<RolloutId, u64>,
+    /// Things that people should look at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<String>,
+    /// Head of the hash chain of the device's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_head: Option<ContentHash>,
+    /// Records in that log.
+    #[serde(default)]
+    pub log_len: u64,
+    /// Fields that a reader must know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crit: Vec<String>,
+}
+
+impl Report {
+    /// A report that says nothing yet, to be filled in; valid once it has a state.
+    pub fn empty(site: SiteId, device: PeerId) -> Self {
+        Self {
+            site,
+            device,
+            boot: 0,
+            counter: 0,
+            state: String::new(),
+            reason: String::new(),
+            release: None,
+            rollout: None,
+            result_code: 0,
+            versions: BTreeMap::new(),
+            sequences: BTreeMap::new(),
+            alarms: Vec::new(),
+            log_head: None,
+            log_len: 0,
+            crit: Vec::new(),
+        }
+    }
+}
+
+impl Document for Report {
+    const KIND: DocumentKind = DocumentKind::Report;
+    const PAYLOAD_TYPE: &'static str = "application/vnd.samara.report.v1+json";
+
+    fn validate(&self) -> Result<(), DocumentError> {
+        check_critical(&self.crit)?;
+        let bytes = serde_json::to_vec(self).map_or(usize::MAX, |json| json.len());
+        if bytes > REPORT_BYTES_MAX {
+            return Err(DocumentError::TooLarge { bytes, max: REPORT_BYTES_MAX });
+        }
+        check_name("state", &self.state)?;
+        check_text("reason", &self.reason, TEXT_MAX)
+    }
+}

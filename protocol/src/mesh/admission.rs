@@ -1,0 +1,167 @@
+//! Hello, version, site, membership; pings; addresses of members.
+
+use super::{Action, DisconnectReason, Mesh};
+use crate::id::PeerId;
+use crate::neighbour::{Liveness, Neighbour, Phase};
+use crate::time::Timestamp;
+use crate::wire::{ADDRESSES_MAX, Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, PeerAddress};
+
+impl Mesh {
+    pub(super) fn on_connected(&mut self, peer: PeerId, now: Timestamp) {
+        if peer == self.config.me || self.neighbours.contains_key(&peer) {
+            return;
+        }
+        self.neighbours.insert(peer, Neighbour::new(&self.config.limits, now));
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            version_min: PROTOCOL_VERSION_MIN,
+            features: self.config.features.clone(),
+            site: self.config.site,
+            agent: self.config.agent.clone(),
+            mode: self.config.mode,
+            enrollment: self.config.enrollment.clone(),
+            listen: self.config.listen.clone(),
+        };
+        self.send(peer, Message::Hello(hello));
+    }
+
+    pub(super) fn on_received(&mut self, peer: PeerId, message: Message, now: Timestamp) {
+        let held_back_max = self.config.limits.held_back_max;
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        if !neighbour.hear(&message, now) {
+            return self.violation(peer, "more messages than any honest peer sends", now);
+        }
+        match (&mut neighbour.phase, message) {
+            (Phase::Greeting, Message::Hello(hello)) => self.on_hello(peer, hello, now),
+            (Phase::Greeting, _) => self.violation(peer, "a message before the hello", now),
+            (_, Message::Hello(_)) => self.violation(peer, "a second hello", now),
+            (Phase::Checking { held_back, .. }, message) => {
+                if held_back.len() < held_back_max {
+                    held_back.push(message);
+                } else {
+                    self.violation(peer, "too many messages before admission", now);
+                }
+            }
+            (Phase::Member { .. }, message) => self.on_member_message(peer, message, now),
+        }
+    }
+
+    fn on_hello(&mut self, peer: PeerId, hello: Hello, now: Timestamp) {
+        if hello.site != self.config.site {
+            return self.disconnect(peer, DisconnectReason::OtherSite, now);
+        }
+        if hello.version < PROTOCOL_VERSION_MIN || hello.version_min > PROTOCOL_VERSION {
+            return self.disconnect(peer, DisconnectReason::Version, now);
+        }
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.mode = hello.mode;
+            neighbour.phase = Phase::Checking { listen: hello.listen.clone(), held_back: Vec::new() };
+            self.actions.push_back(Action::Admit { peer, hello });
+        }
+    }
+
+    pub(super) fn on_admitted(&mut self, peer: PeerId, enrolled_device: bool, now: Timestamp) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        if !matches!(neighbour.phase, Phase::Checking { .. }) {
+            return;
+        }
+        let before = std::mem::replace(&mut neighbour.phase, Phase::Member { enrolled_device });
+        let Phase::Checking { listen, held_back } = before else { return };
+        let peers = self.addresses.some_for(peer, &mut self.rng);
+        if !peers.is_empty() {
+            self.send(peer, Message::Addresses(peers));
+        }
+        let members = self.neighbours.values().filter(|neighbour| neighbour.is_member()).count();
+        if members > self.config.neighbours_max {
+            return self.disconnect(peer, DisconnectReason::Surplus, now);
+        }
+        self.addresses.learn(peer, &listen, self.config.limits.addresses_max);
+        self.refresh_enrolled(now);
+        self.ping(peer, now);
+        self.send(peer, Message::Digest(self.catalog.digest()));
+        self.open_all_with(peer);
+        for message in held_back {
+            if self.neighbours.contains_key(&peer) {
+                self.on_member_message(peer, message, now);
+            }
+        }
+    }
+
+    fn on_member_message(&mut self, peer: PeerId, message: Message, now: Timestamp) {
+        match message {
+            Message::Hello(_) | Message::Unknown(_) => {}
+            Message::Ping(nonce) => self.send(peer, Message::Pong(nonce)),
+            Message::Pong(nonce) => {
+                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                    neighbour.pong(nonce, now);
+                }
+            }
+            Message::Addresses(peers) => self.on_addresses(peer, peers, now),
+            Message::Offer(offers) => self.on_offer(peer, &offers, now),
+            Message::Want(ids) => self.on_want(peer, &ids),
+            Message::Document(envelope) => self.actions.push_back(Action::CheckDocument { peer, envelope }),
+            Message::Digest(digest) => self.on_digest(peer, digest),
+            Message::Open(open) => self.on_open(peer, open, now),
+            Message::Close(channel) => self.on_close(peer, channel, now),
+            Message::Have(have) => self.on_have(peer, have, now),
+            Message::Credit(credit) => self.on_credit(peer, credit, now),
+            Message::Request(request) => self.on_request(peer, request, now),
+            Message::Cancel(request) => self.on_cancel(peer, request, now),
+            Message::Decline(request) => self.on_decline(peer, request, now),
+            Message::Mode(mode) => self.on_peer_mode(peer, mode, now),
+        }
+    }
+
+    fn on_addresses(&mut self, peer: PeerId, peers: Vec<PeerAddress>, now: Timestamp) {
+        if peers.len() > ADDRESSES_MAX {
+            return self.violation(peer, "too many addresses in one message", now);
+        }
+        let (me, max) = (self.config.me, self.config.limits.addresses_max);
+        let addresses = &mut self.addresses;
+        let is_new = |entry: &PeerAddress| {
+            entry.peer != me
+                && !addresses.knows(&entry.peer)
+                && addresses.learn(entry.peer, &entry.addresses, max)
+        };
+        let new: Vec<PeerAddress> = peers.into_iter().filter(is_new).collect();
+        if !new.is_empty() {
+            self.actions.push_back(Action::PeersKnown { peers: new });
+        }
+    }
+
+    /// Newly learned addresses go to every member once.
+    pub(super) fn pass_news(&mut self) {
+        let news = self.addresses.take_news();
+        if news.is_empty() {
+            return;
+        }
+        for peer in self.neighbours() {
+            let for_peer: Vec<PeerAddress> =
+                news.iter().filter(|entry| entry.peer != peer).cloned().collect();
+            if !for_peer.is_empty() {
+                self.send(peer, Message::Addresses(for_peer));
+            }
+        }
+    }
+
+    fn ping(&mut self, peer: PeerId, now: Timestamp) {
+        let nonce = self.rng.next_u64() as u32;
+        let next = now + self.rng.jitter(self.config.limits.ping_interval);
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        match neighbour.liveness(&self.config.limits, nonce, next, now) {
+            Liveness::Fine => {}
+            Liveness::Ping if neighbour.is_member() => self.send(peer, Message::Ping(nonce)),
+            Liveness::Ping => {}
+            Liveness::Silent => self.disconnect(peer, DisconnectReason::Silent, now),
+        }
+    }
+
+    pub(super) fn watch_neighbours(&mut self, now: Timestamp) {
+        let due = |neighbour: &Neighbour| neighbour.liveness_at() <= now;
+        let peers: Vec<PeerId> =
+            self.neighbours.iter().filter(|(_, n)| due(n)).map(|(peer, _)| *peer).collect();
+        for peer in peers {
+            self.ping(peer, now);
+        }
+    }
+}

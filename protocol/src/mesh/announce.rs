@@ -1,0 +1,60 @@
+//! Haves: which neighbours learn of a stored piece, and when.
+
+use super::Mesh;
+use crate::geometry::PieceIndex;
+use crate::id::{ContentHash, PeerId};
+use crate::time::Timestamp;
+use crate::wire::{Have, Message};
+use std::time::Duration;
+
+/// Haves in one message; 4096 varints stay below the frame limit.
+const HAVES_MAX: usize = 4096;
+
+impl Mesh {
+    /// Rule 6: at once when nobody else is known to hold a piece, else gathered; never to a peer that has it.
+    pub(super) fn announce(&mut self, content: ContentHash, piece: PieceIndex, now: Timestamp) {
+        let neighbours = self.neighbours.len() as u32;
+        let Some(swarm) = self.swarms.get_mut(&content) else { return };
+        if swarm.picker.availability(piece) == 0 {
+            return self.send_haves(content, &[piece]);
+        }
+        swarm.unannounced.push(piece);
+        let gather = self.config.limits.have_batch.min(Duration::from_millis(3) * neighbours);
+        self.announce_at.get_or_insert(now + gather);
+    }
+
+    /// Tells a peer that has just joined what was stored since our own `Open` went to it: haves go to parties only, so
+    /// it heard of none of that. An origin had everything when it opened.
+    pub(super) fn catch_up(&mut self, peer: PeerId, content: ContentHash) {
+        let Some(swarm) = self.swarms.get(&content).filter(|swarm| swarm.origin.is_none()) else { return };
+        let Some(party) = swarm.parties.get(&peer) else { return };
+        let pieces: Vec<PieceIndex> = swarm.picker.have().difference(&party.have).collect();
+        let channel = swarm.channel;
+        for part in pieces.chunks(HAVES_MAX) {
+            let message = Message::Have(Have { channel, pieces: part.to_vec() });
+            self.actions.push_back(super::Action::Send { peer, message });
+        }
+    }
+
+    pub(super) fn announce_gathered(&mut self) {
+        let contents: Vec<ContentHash> = self.swarms.keys().copied().collect();
+        for content in contents {
+            let gathered = self.swarms.get_mut(&content).map(|s| std::mem::take(&mut s.unannounced));
+            for part in gathered.unwrap_or_default().chunks(HAVES_MAX) {
+                self.send_haves(content, part);
+            }
+        }
+    }
+
+    fn send_haves(&mut self, content: ContentHash, pieces: &[PieceIndex]) {
+        let Some(swarm) = self.swarms.get(&content) else { return };
+        for (&peer, party) in &swarm.parties {
+            let lacks = |piece: &&PieceIndex| party.joined_full || !party.have.contains(**piece);
+            let pieces: Vec<PieceIndex> = pieces.iter().filter(lacks).copied().collect();
+            if !pieces.is_empty() {
+                let message = Message::Have(Have { channel: swarm.channel, pieces });
+                self.actions.push_back(super::Action::Send { peer, message });
+            }
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Who takes part in which swarm, and with what: opens, closes, haves, modes.
+
+use super::{Mesh, Violation};
+use crate::geometry::{Geometry, PieceIndex};
+use crate::id::{ContentHash, PeerId};
+use crate::neighbour::{Neighbour, Waiting};
+use crate::piece_set::PieceSet;
+use crate::swarm::holders::Holders;
+use crate::swarm::ledger::Ledger;
+use crate::swarm::picker::Picker;
+use crate::swarm::{Counters, Origin, Party, Swarm};
+use crate::time::Timestamp;
+use crate::wire::{Channel, Have, Message, Open, ServeMode};
+use std::collections::BTreeMap;
+
+impl Mesh {
+    pub(super) fn on_swarm_opened(
+        &mut self,
+        content: ContentHash,
+        geometry: Geometry,
+        have: PieceSet,
+        wanted: bool,
+        granted: PieceSet,
+        now: Timestamp,
+    ) {
+        if self.swarms.contains_key(&content) {
+            self.on_swarm_closed(content, now);
+        }
+        let pieces = geometry.pieces();
+        if have.len() != pieces {
+            return;
+        }
+        let Some(channel) = (1..Channel::MAX).find(|c| self.swarms.values().all(|s| s.channel != *c)) else {
+            return;
+        };
+        let granted = if granted.len() == pieces { granted } else { PieceSet::empty(pieces) };
+        let origin = (!wanted && have.is_full()).then(|| Origin {
+            holders: Holders::new(pieces, self.holders_wanted()),
+            ledger: Ledger::new(granted, now),
+        });
+        let swarm = Swarm {
+            geometry,
+            channel,
+            is_wanted: wanted,
+            has_intake: true,
+            paused_until: Timestamp::ZERO,
+            picker: Picker::new(geometry, have, &mut self.rng),
+            parties: BTreeMap::new(),
+            origin,
+            unannounced: Vec::new(),
+            counters: Counters::default(),
+        };
+        if wanted && swarm.picker.have().is_full() {
+            self.actions.push_back(super::Action::ContentComplete { content });
+        }
+        self.swarms.insert(content, swarm);
+        self.safety_is_stale = true;
+        for peer in self.neighbours() {
+            self.open_with(peer, content);
+            let waiting =
+                self.neighbours.get_mut(&peer).and_then(|neighbour| neighbour.waiting.remove(&content));
+            if let Some(Waiting { geometry: theirs, have, credit }) = waiting {
+                if theirs == geometry {
+                    self.join(peer, content, have, credit, now);
+                } else {
+                    self.violation(peer, "another geometry than the manifest's", now);
+                }
+            }
+        }
+        self.pump_grants(now);
+    }
+
+    pub(super) fn on_swarm_closed(&mut self, content: ContentHash, now: Timestamp) {
+        let Some(channel) = self.swarms.get(&content).map(|swarm| swarm.channel) else { return };
+        let parties: Vec<PeerId> = self
+            .swarms
+            .get(&content)
+            .map(|swarm| swarm.parties.keys().copied().collect())
+            .unwrap_or_default();
+        for peer in parties {
+            self.cancel_requests(peer, Some(content));
+            let geometry = self.swarms.get(&content).map(|swarm| swarm.geometry);
+            let party = self.part(peer, content, now);
+            if let (Some(geometry), Some(party), Some(n)) = (geometry, party, self.neighbours.get_mut(&peer))
+            {
+                n.waiting.insert(content, Waiting { geometry, have: party.have, credit: party.credit });
+            }
+        }
+        self.uploads.forget(None, Some(content));
+        self.swarms.remove(&content);
+        self.safety_is_stale = true;
+        for peer in self.neighbours() {
+            self.send(peer, Message::Close(channel));
+        }
+    }
+
+    /// A connection ended: everything that hung on it is released.
+    pub(super) fn forget(&mut self, peer: PeerId, now: Timestamp) {
+        if !self.neighbours.contains_key(&peer) {
+            return;
+        }
+        self.drop_requests(peer, None);
+        let contents: Vec<ContentHash> =
+            self.swarms.iter().filter(|(_, s)| s.parties.contains_key(&peer)).map(|(c, _)| *c).collect();
+        for content in contents {
+            self.part(peer, content, now);
+        }
+        self.uploads.forget(Some(peer), None);
+        self.catalog.leave(peer);
+        self.neighbours.remove(&peer);
+        self.safety_is_stale = true;
+        self.refresh_enrolled(now);
+        self.pump_uploads(now);
+        self.pump_requests(now);
+        self.pump_grants(now);
+    }
+
+    pub(super) fn open_all_with(&mut self, peer: PeerId) {
+        let contents: Vec<ContentHash> = self.swarms.keys().copied().collect();
+        for content in contents {
+            self.open_with(peer, content);
+        }
+    }
+
+    fn open_with(&mut self, peer: PeerId, content: ContentHash) {
+        let Some(swarm) = self.swarms.get(&content) else { return };
+        let open = Open {
+            channel: swarm.channel,
+            content,
+            length: swarm.geometry.length(),
+            piece_bytes: swarm.geometry.piece_bytes(),
+            have: swarm.picker.have().to_wire(),
+        };
+        self.send(peer, Message::Open(open));
+        self.give_credit(peer, content);
+    }
+
+    pub(super) fn on_open(&mut self, peer: PeerId, open: Open, now: Timestamp) {
+        let max = self.config.limits.channels_per_peer_max;
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        if neighbour.channels.contains_key(&open.channel)
+            || neighbour.channels.values().any(|c| *c == open.content)
+        {
+            return self.violation(peer, "opened a swarm twice", now);
+        }
+        if neighbour.channels.len() >= max {
+            return self.violation(peer, "takes part in too many swarms", now);
+        }
+        let Ok(geometry) = Geometry::new(open.length, open.piece_bytes) else {
+            return self.violation(peer, "an impossible geometry", now);
+        };
+        let Ok(have) = PieceSet::from_wire(&open.have, geometry.pieces()) else {
+            return self.violation(peer, "has pieces beyond the artifact", now);
+        };
+        neighbour.channels.insert(open.channel, open.content);
+        match self.swarms.get(&open.content).map(|swarm| swarm.geometry) {
+            None => {
+                neighbour.waiting.insert(open.content, Waiting { geometry, have, credit: 0 });
+            }
+            Some(ours) if ours == geometry => {
+                self.join(peer, open.content, have, 0, now);
+                self.catch_up(peer, open.content);
+                self.pump_grants(now);
+            }
+            Some(_) => self.violation(peer, "another geometry than the manifest's", now),
+        }
+    }
+
+    pub(super) fn on_close(&mut self, peer: PeerId, channel: Channel, now: Timestamp) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let Some(content) = neighbour.channels.remove(&channel) else {
+            return self.violation(peer, "closed a swarm that it had not opened", now);
+        };
+        neighbour.waiting.remove(&content);
+        self.drop_requests(peer, Some(content));
+        self.uploads.forget_both(peer, content);
+        self.part(peer, content, now);
+        self.pump_requests(now);
+        self.pump_grants(now);
+    }
+
+    fn join(&mut self, peer: PeerId, content: ContentHash, have: PieceSet, credit: u16, now: Timestamp) {
+        let Some(pulls) = self.neighbours.get(&peer).map(|n| n.mode == ServeMode::Pull) else { return };
+        let counts = self.counts(peer);
+        let Some(swarm) = self.swarms.get_mut(&content) else { return };
+        if pulls {
+            have.iter().for_each(|piece| swarm.picker.rise(piece, &mut self.rng));
+        }
+        let joined_full = have.is_full();
+        let party = Party { have, credit, joined_full, may_help: true, granted: 0 };
+        swarm.parties.insert(peer, party);
+        if counts {
+            self.count_in(peer, content, now);
+        }
+        self.safety_is_stale = true;
+        self.pump_peer(peer, now);
+    }
+
+    fn part(&mut self, peer: PeerId, content: ContentHash, now: Timestamp) -> Option<Party> {
+        if self.counts(peer) {
+            self.count_out(peer, content, now);
+        }
+        let pulls = self.neighbours.get(&peer).is_some_and(|n| n.mode == ServeMode::Pull);
+        let swarm = self.swarms.get_mut(&content)?;
+        let party = swarm.parties.remove(&peer)?;
+        if pulls {
+            party.have.iter().for_each(|piece| swarm.picker.fall(piece, &mut self.rng));
+        }
+        self.safety_is_stale = true;
+        Some(party)
+    }
+
+    pub(super) fn on_have(&mut self, peer: PeerId, have: Have, now: Timestamp) {
+        let counts = self.counts(peer);
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let pulls = neighbour.mode == ServeMode::Pull;
+        let Some(&content) = neighbour.channels.get(&have.channel) else {
+            return self.violation(peer, "names a swarm that it had not opened", now);
+        };
+        if let Some(waiting) = neighbour.waiting.get_mut(&content) {
+            have.pieces.iter().for_each(|piece| {
+                waiting.have.insert(*piece);
+            });
+            return;
+        }
+        let Some(swarm) = self.swarms.get_mut(&content) else { return };
+        if have.pieces.iter().any(|piece| piece.0 >= swarm.geometry.pieces()) {
+            return self.violation(peer, "has pieces beyond the artifact", now);
+        }
+        let Some(party) = swarm.parties.get_mut(&peer) else { return };
+        let new: Vec<PieceIndex> =
+            have.pieces.into_iter().filter(|piece| party.have.insert(*piece)).collect();
+        if new.is_empty() {
+            return;
+        }
+        party.may_help = true;
+        for &piece in new.iter().filter(|_| pulls) {
+            swarm.picker.rise(piece, &mut self.rng);
+        }
+        if counts {
+            self.count_haves(peer, content, &new, now);
+        }
+        self.pump_peer(peer, now);
+    }
+
+    /// A neighbour changed how it serves: a granting one is no longer asked.
+    pub(super) fn on_peer_mode(&mut self, peer: PeerId, mode: ServeMode, now: Timestamp) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|neighbour| neighbour.mode != mode)
+        else {
+            return;
+        };
+        neighbour.mode = mode;
+        for swarm in self.swarms.values_mut() {
+            let Some(party) = swarm.parties.get_mut(&peer) else { continue };
+            party.may_help = true;
+            for piece in party.have.iter() {
+                match mode {
+                    ServeMode::Pull => swarm.picker.rise(piece, &mut self.rng),
+                    ServeMode::Grant => swarm.picker.fall(piece, &mut self.rng),
+                }
+            }
+        }
+        if mode == ServeMode::Grant {
+            self.cancel_requests(peer, None);
+            let contents: Vec<ContentHash> = self.swarms.keys().copied().collect();
+            contents.into_iter().for_each(|content| self.give_credit(peer, content));
+        }
+        self.pump_requests(now);
+    }
+
+    /// Whether a peer's haves are evidence: an enrolled device's; anybody's where no device is enrolled.
+    pub(super) fn counts(&self, peer: PeerId) -> bool {
+        self.neighbours.get(&peer).is_some_and(|n| n.is_member() && (n.is_enrolled() || !self.has_enrolled))
+    }
+
+    /// Enrolled devices came or went: whoever counts now is counted afresh when the rule changed.
+    pub(super) fn refresh_enrolled(&mut self, now: Timestamp) {
+        let has_enrolled = self.neighbours.values().any(Neighbour::is_enrolled);
+        if has_enrolled == self.has_enrolled {
+            return;
+        }
+        for counts_now in [false, true] {
+            if counts_now {
+                self.has_enrolled = has_enrolled;
+            }
+            let contents: Vec<ContentHash> =
+                self.swarms.iter().filter(|(_, s)| s.origin.is_some()).map(|(c, _)| *c).collect();
+            for content in contents {
+                let parties: Vec<PeerId> = self
+                    .swarms
+                    .get(&content)
+                    .map(|s| s.parties.keys().copied().collect())
+                    .unwrap_or_default();
+                for peer in parties.into_iter().filter(|peer| self.counts(*peer)).collect::<Vec<_>>() {
+                    if counts_now {
+                        self.count_in(peer, content, now);
+                    } else {
+                        self.count_out(peer, content, now);
+                    }
+                }
+            }
+        }
+        self.safety_is_stale = true;
+    }
+
+    pub(super) fn blame_bytes(content: ContentHash, group: u64) -> Violation {
+        Violation::WrongBytes { content, group }
+    }
+}

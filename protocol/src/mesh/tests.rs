@@ -1,0 +1,415 @@
+//! A small world: N machines over links with a rate and a latency, driven by one seeded queue of events.
+
+use super::*;
+use crate::id::SiteId;
+use crate::neighbour::Limits;
+use crate::time::Timestamp;
+use crate::wire::DocumentKind;
+use crate::wire::codec::encode_control;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const CONTENT: ContentHash = ContentHash([9; 32]);
+const LATENCY: Duration = Duration::from_micros(300);
+const STORE: Duration = Duration::from_millis(1);
+const MBIT: u64 = 125_000;
+
+enum Event {
+    Input(Input),
+    Control(PeerId, Message),
+    Data(PeerId, crate::wire::DataHeader, bool),
+}
+
+struct Machine {
+    mesh: Mesh,
+    up: u64,
+    free_at: Timestamp,
+    alive: bool,
+    tells_lies: bool,
+    complete_at: Option<Timestamp>,
+    documents: BTreeMap<DocumentId, DocumentOffer>,
+    wrong: BTreeMap<Ticket, bool>,
+    disconnected: Vec<(PeerId, DisconnectReason)>,
+    timer: Option<Timestamp>,
+    granted: PieceSet,
+    data_sent: u64,
+    control_sent: u64,
+}
+
+struct World {
+    now: Timestamp,
+    geometry: Geometry,
+    machines: BTreeMap<PeerId, Machine>,
+    queue: BTreeMap<(Timestamp, u64), (PeerId, Event)>,
+    count: u64,
+    rng_seed: u64,
+}
+
+fn peer(i: usize) -> PeerId {
+    PeerId([i as u8; 32])
+}
+
+const SEEDER: usize = 200;
+
+fn config(i: usize, mode: ServeMode) -> MeshConfig {
+    MeshConfig {
+        me: peer(i),
+        site: SiteId([1; 16]),
+        agent: "test".into(),
+        mode,
+        features: Vec::new(),
+        enrollment: Vec::new(),
+        listen: vec![format!("/ip4/10.0.0.{i}/tcp/4810")],
+        holders_min: 2,
+        copies_max: 1000,
+        neighbours_max: 64,
+        limits: Limits::default(),
+    }
+}
+
+impl World {
+    fn new(pieces: u64, rng_seed: u64) -> Self {
+        let geometry = Geometry::new(pieces * 131_072, 131_072).unwrap();
+        let (machines, queue) = (BTreeMap::new(), BTreeMap::new());
+        Self { now: Timestamp::ZERO, geometry, machines, queue, count: 0, rng_seed }
+    }
+
+    /// A seeder of 10 Mbit/s and devices of 100 Mbit/s.
+    fn site(devices: usize, pieces: u64, rng_seed: u64) -> Self {
+        let mut world = Self::new(pieces, rng_seed);
+        (1..=devices).for_each(|i| world.add(i, 100 * MBIT, true, ServeMode::Pull));
+        world.add_seeder(PieceSet::empty(pieces as u32));
+        world
+    }
+
+    fn add_seeder(&mut self, granted: PieceSet) {
+        self.add_with(SEEDER, 10 * MBIT, false, ServeMode::Grant, granted);
+        let offer = DocumentOffer { id: DocumentId([5; 32]), kind: DocumentKind::Release, bytes: 2000 };
+        self.input(peer(SEEDER), Input::DocumentHeld { offer, from: None, replaces: None });
+    }
+
+    fn add(&mut self, i: usize, up: u64, wanted: bool, mode: ServeMode) {
+        self.add_with(i, up, wanted, mode, PieceSet::empty(self.geometry.pieces()));
+    }
+
+    fn add_with(&mut self, i: usize, up: u64, wanted: bool, mode: ServeMode, granted: PieceSet) {
+        let mesh = Mesh::new(config(i, mode), self.rng_seed.wrapping_mul(1000) + i as u64);
+        let machine = Machine {
+            mesh,
+            up,
+            free_at: self.now,
+            alive: true,
+            tells_lies: false,
+            complete_at: None,
+            documents: BTreeMap::new(),
+            wrong: BTreeMap::new(),
+            disconnected: Vec::new(),
+            timer: None,
+            granted: granted.clone(),
+            data_sent: 0,
+            control_sent: 0,
+        };
+        self.machines.insert(peer(i), machine);
+        let pieces = self.geometry.pieces();
+        let have = if wanted { PieceSet::empty(pieces) } else { PieceSet::full(pieces) };
+        self.input(
+            peer(i),
+            Input::SwarmOpened { content: CONTENT, geometry: self.geometry, have, wanted, granted },
+        );
+        let others: Vec<PeerId> =
+            self.machines.iter().filter(|(p, m)| **p != peer(i) && m.alive).map(|(p, _)| *p).collect();
+        for other in others {
+            self.input(other, Input::Connected { peer: peer(i) });
+            self.input(peer(i), Input::Connected { peer: other });
+        }
+    }
+
+    fn kill(&mut self, i: usize) {
+        self.machines.get_mut(&peer(i)).unwrap().alive = false;
+        let others: Vec<PeerId> = self.machines.iter().filter(|(_, m)| m.alive).map(|(p, _)| *p).collect();
+        for other in others {
+            self.input(other, Input::Disconnected { peer: peer(i) });
+        }
+    }
+
+    fn push(&mut self, at: Timestamp, to: PeerId, event: Event) {
+        self.count += 1;
+        self.queue.insert((at, self.count), (to, event));
+    }
+
+    fn input(&mut self, at: PeerId, input: Input) {
+        let machine = self.machines.get_mut(&at).unwrap();
+        if !machine.alive {
+            return;
+        }
+        machine.mesh.handle(self.now, input);
+        self.drain(at);
+    }
+
+    fn drain(&mut self, me: PeerId) {
+        let now = self.now;
+        while let Some(action) = self.machines.get_mut(&me).and_then(|m| m.mesh.poll_action()) {
+            self.act(me, action);
+        }
+        let machine = self.machines.get_mut(&me).unwrap();
+        let due = machine.mesh.poll_timeout().map(|at| at.max(now));
+        if let Some(at) = due.filter(|at| machine.timer.is_none_or(|armed| *at < armed || armed <= now)) {
+            machine.timer = Some(at);
+            self.push(at, me, Event::Input(Input::Timeout));
+        }
+    }
+
+    fn act(&mut self, me: PeerId, action: Action) {
+        let now = self.now;
+        let machine = self.machines.get_mut(&me).unwrap();
+        match action {
+            Action::Send { peer, message } => {
+                let mut bytes = Vec::new();
+                encode_control(&message, &mut bytes);
+                machine.control_sent += bytes.len() as u64;
+                self.push(now + LATENCY, peer, Event::Control(me, message));
+            }
+            Action::Admit { peer, .. } => {
+                let enrolled_device = peer.0[0] < 100;
+                self.push(now, me, Event::Input(Input::Admitted { peer, enrolled_device }));
+            }
+            Action::Disconnect { peer, reason } => {
+                machine.disconnected.push((peer, reason));
+                self.push(now + LATENCY, peer, Event::Input(Input::Disconnected { peer: me }));
+            }
+            Action::Serve { peer, content, header } => {
+                let bytes = self.geometry.byte_range(header.range).1;
+                machine.data_sent += bytes;
+                machine.free_at =
+                    machine.free_at.max(now) + Duration::from_micros(bytes * 1_000_000 / machine.up);
+                let (done, lies) = (machine.free_at, machine.tells_lies);
+                self.push(done, me, Event::Input(Input::Served { peer, content, range: header.range }));
+                self.push(done + LATENCY, peer, Event::Data(me, header, lies));
+            }
+            Action::Store { ticket, .. } => {
+                let wrong = machine.wrong.remove(&ticket).unwrap_or(false);
+                let fault = StoreFault::WrongBytes { group: 0 };
+                let input =
+                    if wrong { Input::StoreFailed { ticket, fault } } else { Input::Stored { ticket } };
+                self.push(now + STORE, me, Event::Input(input));
+            }
+            Action::ContentComplete { .. } => machine.complete_at = Some(now),
+            Action::Granted { piece, .. } => {
+                machine.granted.insert(piece);
+            }
+            Action::CheckDocument { peer, .. } => {
+                let offer =
+                    DocumentOffer { id: DocumentId([5; 32]), kind: DocumentKind::Release, bytes: 2000 };
+                machine.documents.insert(offer.id, offer);
+                self.push(
+                    now,
+                    me,
+                    Event::Input(Input::DocumentHeld { offer, from: Some(peer), replaces: None }),
+                );
+            }
+            Action::ReadDocument { peer, .. } => {
+                self.push(now, me, Event::Input(Input::DocumentRead { peer, envelope: Some(vec![0; 2000]) }));
+            }
+            _ => {}
+        }
+    }
+
+    /// Runs until `done` or the virtual time limit; true when done.
+    fn run(&mut self, limit: Duration, done: impl Fn(&World) -> bool) -> bool {
+        let end = self.now + limit;
+        while !done(self) {
+            let Some(((at, _), (to, event))) = self.queue.pop_first() else { return false };
+            if at > end {
+                return false;
+            }
+            self.now = at;
+            match event {
+                Event::Input(input) => {
+                    if matches!(input, Input::Timeout) {
+                        self.machines.get_mut(&to).unwrap().timer = None;
+                    }
+                    self.input(to, input);
+                }
+                Event::Control(from, message) => self.input(to, Input::Received { peer: from, message }),
+                Event::Data(from, header, wrong) => {
+                    self.count += 1;
+                    let ticket = Ticket(self.count);
+                    self.machines.get_mut(&to).unwrap().wrong.insert(ticket, wrong);
+                    self.input(to, Input::DataReceived { peer: from, header, ticket });
+                }
+            }
+        }
+        true
+    }
+
+    fn all_complete(&self) -> bool {
+        let mut devices = self.machines.iter().filter(|(p, m)| p.0[0] < 100 && m.alive);
+        devices.all(|(_, machine)| machine.complete_at.is_some())
+    }
+
+    /// (seeder copies, time ratio to F / 10 Mbit/s), both per mille.
+    fn result(&self) -> (u64, u64) {
+        let copies = self.machines[&peer(SEEDER)].data_sent * 1000 / self.geometry.length();
+        let last = self.machines.values().filter_map(|m| m.complete_at).max().unwrap_or(self.now);
+        let bound = self.geometry.length() * 1_000_000 / (10 * MBIT);
+        eprintln!("copies {copies} time {} per mille", last.0 * 1000 / bound);
+        (copies, last.0 * 1000 / bound)
+    }
+
+    fn stats(&self, i: usize) -> SwarmStats {
+        self.machines[&peer(i)].mesh.swarm_stats(&CONTENT).unwrap()
+    }
+
+    fn have(&self, i: usize) -> u32 {
+        self.stats(i).have
+    }
+}
+
+const LONG: Duration = Duration::from_secs(600);
+
+#[test]
+fn eight_fast_devices_finish_at_the_seeders_pace_and_it_sends_one_copy() {
+    let mut world = World::site(8, 512, 1);
+    assert!(world.run(LONG, World::all_complete));
+    let (copies, time) = world.result();
+    assert!(copies <= 1005 && time <= 1050, "{copies} {time}");
+    assert!(world.stats(1).duplicate_bytes * 100 <= world.geometry.length());
+}
+
+#[test]
+fn thirty_two_fast_devices_finish_at_the_seeders_pace() {
+    let mut world = World::site(32, 256, 2);
+    assert!(world.run(LONG, World::all_complete));
+    let (copies, time) = world.result();
+    assert!(copies <= 1005 && time <= 1080, "{copies} {time}");
+}
+
+#[test]
+fn a_single_device_is_served_at_full_pace() {
+    let mut world = World::site(1, 128, 3);
+    assert!(world.run(LONG, World::all_complete));
+    let (copies, time) = world.result();
+    assert!(copies <= 1005 && time <= 1050, "{copies} {time}");
+}
+
+#[test]
+fn a_device_that_dies_costs_little_more_than_its_unspread_pieces() {
+    let mut world = World::site(8, 512, 4);
+    assert!(world.run(LONG, |w| w.have(1) >= 154));
+    world.kill(3);
+    assert!(world.run(LONG, World::all_complete));
+    let (copies, time) = world.result();
+    assert!(copies <= 1020 && time <= 1100, "{copies} {time}");
+}
+
+#[test]
+fn a_slow_holder_does_not_stall_the_site() {
+    let mut world = World::site(8, 512, 5);
+    world.machines.get_mut(&peer(1)).unwrap().up = 2 * MBIT;
+    assert!(world.run(LONG, World::all_complete));
+    let (copies, time) = world.result();
+    assert!(copies <= 1030 && time <= 1100, "{copies} {time}");
+}
+
+#[test]
+fn a_restarted_seeder_goes_on_where_its_ledger_ended() {
+    let mut world = World::site(8, 256, 6);
+    assert!(world.run(LONG, |w| w.have(1) >= 100));
+    let sent = world.machines[&peer(SEEDER)].data_sent;
+    let granted = world.machines[&peer(SEEDER)].granted.clone();
+    world.kill(SEEDER);
+    assert!(!world.run(Duration::from_secs(2), World::all_complete));
+    world.queue.retain(|_, (to, _)| *to != peer(SEEDER));
+    world.add_seeder(granted);
+    world.machines.get_mut(&peer(SEEDER)).unwrap().data_sent = sent;
+    assert!(world.run(LONG, World::all_complete));
+    let (copies, _) = world.result();
+    assert!(copies <= 1030, "{copies}");
+}
+
+#[test]
+fn after_safe_to_leave_the_seeder_and_any_one_holder_may_die() {
+    let mut world = World::site(8, 128, 7);
+    assert!(world.run(LONG, |w| w.machines[&peer(SEEDER)].mesh.is_safe_to_leave()));
+    world.kill(SEEDER);
+    world.kill(2);
+    assert!(world.run(Duration::from_secs(60), World::all_complete));
+}
+
+#[test]
+fn a_late_joiner_gets_everything_from_its_peers() {
+    let mut world = World::site(4, 128, 8);
+    assert!(world.run(LONG, World::all_complete));
+    let sent = world.machines[&peer(SEEDER)].data_sent;
+    let joined = world.now;
+    world.add(9, 100 * MBIT, true, ServeMode::Pull);
+    assert!(world.run(Duration::from_secs(20), World::all_complete));
+    assert_eq!(world.machines[&peer(SEEDER)].data_sent, sent);
+    assert!(world.now.since(joined) < Duration::from_secs(3), "{:?}", world.now.since(joined));
+    assert!(world.run(Duration::from_secs(40), |w| !w.machines[&peer(9)].documents.is_empty()));
+}
+
+#[test]
+fn a_peer_that_sends_wrong_bytes_is_named_and_dropped() {
+    let mut world = World::site(6, 128, 9);
+    world.machines.get_mut(&peer(1)).unwrap().tells_lies = true;
+    let honest = |w: &World| (2..=6).all(|i| w.machines[&peer(i)].complete_at.is_some());
+    assert!(world.run(LONG, honest));
+    let named = world.machines[&peer(2)].disconnected.iter().any(|(who, why)| {
+        *who == peer(1) && matches!(why, DisconnectReason::Violation(Violation::WrongBytes { .. }))
+    });
+    assert!(named);
+    assert_eq!(world.stats(2).received.get(&peer(1)), None);
+}
+
+#[test]
+fn false_haves_of_a_stranger_never_send_the_seeder_home() {
+    let mut world = World::site(2, 64, 10);
+    world.add(150, 100 * MBIT, false, ServeMode::Pull);
+    world.machines.get_mut(&peer(150)).unwrap().mesh.config.mode = ServeMode::Grant;
+    world.run(Duration::from_secs(1), World::all_complete);
+    assert!(!world.machines[&peer(SEEDER)].mesh.is_safe_to_leave());
+    assert!(world.run(LONG, World::all_complete));
+    assert!(world.run(Duration::from_secs(1), |w| w.machines[&peer(SEEDER)].mesh.is_safe_to_leave()));
+}
+
+#[test]
+fn a_flood_of_valid_messages_is_a_violation() {
+    let mut world = World::site(2, 8, 11);
+    assert!(world.run(LONG, World::all_complete));
+    for nonce in 0..30_000 {
+        world.input(peer(1), Input::Received { peer: peer(2), message: Message::Ping(nonce) });
+    }
+    assert!(
+        matches!(world.machines[&peer(1)].disconnected[..], [(who, DisconnectReason::Violation(_))] if who == peer(2))
+    );
+}
+
+#[test]
+fn devices_as_fast_as_the_seeder_finish_near_the_bound() {
+    let mut world = World::new(512, 12);
+    (1..=8).for_each(|i| world.add(i, 10 * MBIT, true, ServeMode::Pull));
+    world.add_seeder(PieceSet::empty(512));
+    assert!(world.run(LONG, World::all_complete));
+    let (copies, time) = world.result();
+    assert!(copies <= 1010 && time <= 1150, "{copies} {time}");
+}
+
+#[test]
+fn where_no_device_is_enrolled_strangers_are_served_but_the_seeder_never_thinks_it_may_go() {
+    let mut world = World::new(64, 13);
+    (101..=103).for_each(|i| world.add(i, 100 * MBIT, true, ServeMode::Pull));
+    world.add_seeder(PieceSet::empty(64));
+    let done = |w: &World| (101..=103).all(|i| w.machines[&peer(i)].complete_at.is_some());
+    assert!(world.run(LONG, done));
+    assert!(world.result().0 <= 1005);
+    assert!(!world.machines[&peer(SEEDER)].mesh.is_safe_to_leave());
+}
+
+#[test]
+fn control_messages_of_the_seeder_stay_below_half_a_percent_of_its_bytes() {
+    let mut world = World::site(8, 512, 14);
+    assert!(world.run(LONG, World::all_complete));
+    let seeder = &world.machines[&peer(SEEDER)];
+    assert!(seeder.control_sent * 200 <= seeder.data_sent, "{}", seeder.control_sent);
+}

@@ -1,0 +1,87 @@
+//! Every bound of the mesh machine: unit in the name, reason beside it.
+
+use std::time::Duration;
+
+/// Bounds that a driver may change; the defaults are what the tests and the lab measure.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Requests in flight to all peers together, at least this many bytes: keeps a LAN link busy for 80 ms at 100 Mbit/s.
+    pub inflight_bytes_min: u64,
+    /// Requests in flight to one peer, at least this many bytes: two requests, so that its link never idles.
+    pub budget_bytes_min: u64,
+    /// And at most: a peer with a long queue can't hoard this peer's wants.
+    pub budget_bytes_max: u64,
+    /// Granted bytes without an acknowledging have, at least: two requests of 256 KiB keep a scarce link full.
+    pub scarce_bytes_min: u64,
+    /// And at most: bounds what a vanished grantee loses.
+    pub scarce_bytes_max: u64,
+    /// A request is repeated elsewhere after this, or after eight expected durations when that is longer.
+    pub request_timeout_min: Duration,
+    /// A request older than this may be asked of a second peer that has nothing else to give.
+    pub overdue_min: Duration,
+    /// Haves that are not urgent are gathered for so long.
+    pub have_batch: Duration,
+    /// Time without progress after which a grantee counts as vanished.
+    pub grantee_silence_min: Duration,
+    /// Time after which a grantee that passes nothing on sits on its pieces.
+    pub spread_timeout_min: Duration,
+    /// Pieces that a device takes from a granting peer beyond those under way.
+    pub credit_pieces: u16,
+    /// Requests that one peer may have queued here; more is a violation. Bounds memory.
+    pub serve_queue_max: usize,
+    /// Data frames handed to the network at once for one peer.
+    pub serve_active_per_peer: usize,
+    /// Interval of pings; four of them without any message end the connection.
+    pub ping_interval: Duration,
+    /// Control messages that one peer may send in a second on average (four times as many in a burst).
+    pub messages_per_second: u32,
+    /// Of these, messages that cost more than a table look-up (opens, offers, digests, addresses).
+    pub costly_messages_per_second: u32,
+    /// Messages kept while membership is being checked.
+    pub held_back_max: usize,
+    /// Swarms that one peer may take part in; bounds its bitfields to 1 MiB.
+    pub channels_per_peer_max: usize,
+    /// Tickets of one peer that are being stored at once.
+    pub storing_per_peer_max: usize,
+    /// Documents known of or wanted at once.
+    pub documents_max: usize,
+    /// Members whose addresses are remembered.
+    pub addresses_max: usize,
+    /// Interval of catalog digests.
+    pub digest_interval: Duration,
+    /// A wanted document is asked for elsewhere after this.
+    pub want_timeout: Duration,
+    /// Devices to which a granting peer gives a document itself.
+    pub document_copies: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            inflight_bytes_min: 1 << 20,
+            budget_bytes_min: 256 << 10,
+            budget_bytes_max: 8 << 20,
+            scarce_bytes_min: 512 << 10,
+            scarce_bytes_max: 32 << 20,
+            request_timeout_min: Duration::from_secs(3),
+            overdue_min: Duration::from_millis(300),
+            have_batch: Duration::from_millis(100),
+            grantee_silence_min: Duration::from_secs(3),
+            spread_timeout_min: Duration::from_secs(2),
+            credit_pieces: 64,
+            serve_queue_max: 256,
+            serve_active_per_peer: 2,
+            ping_interval: Duration::from_secs(5),
+            messages_per_second: 5000,
+            costly_messages_per_second: 200,
+            held_back_max: 128,
+            channels_per_peer_max: 16,
+            storing_per_peer_max: 128,
+            documents_max: 16_384,
+            addresses_max: 1024,
+            digest_interval: Duration::from_secs(30),
+            want_timeout: Duration::from_secs(1),
+            document_copies: 2,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! One neighbour: admission, liveness, and the budgets that all swarms with it share.
+//!
+//! ```text
+//!  Greeting --hello of our site and version--> Checking --Admitted--> Member
+//! ```
+//! Messages that arrive while membership is checked are held back, at most `held_back_max` of them.
+
+mod addresses;
+mod budget;
+mod limits;
+pub mod rate;
+mod scarce;
+mod uploads;
+
+pub use addresses::AddressBook;
+pub use budget::{Asked, Budget};
+pub use limits::Limits;
+pub use scarce::ScarceWindow;
+pub use uploads::{Upload, Uploads};
+
+use crate::geometry::Geometry;
+use crate::id::ContentHash;
+use crate::piece_set::PieceSet;
+use crate::time::Timestamp;
+use crate::wire::{Channel, Message, ServeMode};
+use rate::Bucket;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How far admission went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// No hello yet.
+    Greeting,
+    /// The driver checks membership.
+    Checking {
+        /// Where it says it listens.
+        listen: Vec<String>,
+        /// What came meanwhile.
+        held_back: Vec<Message>,
+    },
+    /// Admitted.
+    Member {
+        /// Whether it is an enrolled, unrevoked device.
+        enrolled_device: bool,
+    },
+}
+
+/// A swarm that a neighbour takes part in and this peer does not (yet).
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// What the neighbour says its shape is.
+    pub geometry: Geometry,
+    /// What it says it has.
+    pub have: PieceSet,
+    /// The pieces it is ready to be granted.
+    pub credit: u16,
+}
+
+/// A peer that a connection stands with.
+#[derive(Debug, Clone)]
+pub struct Neighbour {
+    /// How far admission went.
+    pub phase: Phase,
+    /// How it serves.
+    pub mode: ServeMode,
+    /// Its channel numbers.
+    pub channels: BTreeMap<Channel, ContentHash>,
+    /// Its swarms that are not open here.
+    pub waiting: BTreeMap<ContentHash, Waiting>,
+    /// What was asked of it.
+    pub budget: Budget,
+    /// Data frames that may still come although they are no longer asked for.
+    pub strays: u32,
+    /// Its tickets that are being stored.
+    pub storing: usize,
+    messages: Bucket,
+    costly_messages: Bucket,
+    ping: Option<(u32, Timestamp)>,
+    ping_at: Timestamp,
+    rtt_min: Option<Duration>,
+    heard_at: Timestamp,
+}
+
+/// What a neighbour's clock says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// Nothing to do.
+    Fine,
+    /// Ping it.
+    Ping,
+    /// It said nothing for too long.
+    Silent,
+}
+
+impl Neighbour {
+    /// A fresh connection.
+    pub fn new(limits: &Limits, now: Timestamp) -> Self {
+        Self {
+            phase: Phase::Greeting,
+            mode: ServeMode::Pull,
+            channels: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            budget: Budget::default(),
+            strays: 0,
+            storing: 0,
+            messages: Bucket::new(limits.messages_per_second, now),
+            costly_messages: Bucket::new(limits.costly_messages_per_second, now),
+            ping: None,
+            ping_at: now,
+            rtt_min: None,
+            heard_at: now,
+        }
+    }
+
+    /// Whether it was admitted.
+    pub fn is_member(&self) -> bool {
+        matches!(self.phase, Phase::Member { .. })
+    }
+
+    /// Whether it was admitted as an enrolled device.
+    pub fn is_enrolled(&self) -> bool {
+        matches!(self.phase, Phase::Member { enrolled_device: true })
+    }
+
+    /// The smallest round trip seen; 50 ms before the first.
+    pub fn rtt(&self) -> Duration {
+        self.rtt_min.unwrap_or(Duration::from_millis(50))
+    }
+
+    /// Something arrived; false if it sends more than any honest peer.
+    pub fn hear(&mut self, message: &Message, now: Timestamp) -> bool {
+        self.heard_at = now;
+        let costly = matches!(
+            message,
+            Message::Hello(_)
+                | Message::Addresses(_)
+                | Message::Offer(_)
+                | Message::Digest(_)
+                | Message::Open(_)
+                | Message::Close(_)
+                | Message::Mode(_)
+        );
+        self.messages.take(now) && (!costly || self.costly_messages.take(now))
+    }
+
+    /// Data arrived.
+    pub fn hear_data(&mut self, now: Timestamp) {
+        self.heard_at = now;
+    }
+
+    /// Looks at the clock; `next_ping` is when to look again after a ping.
+    pub fn liveness(
+        &mut self,
+        limits: &Limits,
+        nonce: u32,
+        next_ping: Timestamp,
+        now: Timestamp,
+    ) -> Liveness {
+        if now.since(self.heard_at) > limits.ping_interval * 4 {
+            return Liveness::Silent;
+        }
+        if now < self.ping_at {
+            return Liveness::Fine;
+        }
+        self.ping = Some((nonce, now));
+        self.ping_at = next_ping;
+        Liveness::Ping
+    }
+
+    /// When to look at the clock again.
+    pub fn liveness_at(&self) -> Timestamp {
+        self.ping_at
+    }
+
+    /// The answer to a ping; an old or wrong nonce means nothing.
+    pub fn pong(&mut self, nonce: u32, now: Timestamp) {
+        if let Some((_, at)) = self.ping.take_if(|(sent, _)| *sent == nonce) {
+            let rtt = now.since(at);
+            self.rtt_min = Some(self.rtt_min.map_or(rtt, |known| known.min(rtt)));
+        }
+    }
+}

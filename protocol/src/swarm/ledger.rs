@@ -1,0 +1,441 @@
+//! The seeder's ledger: which piece was granted to whom, and when one is granted again.
+//!
+//! ```text
+//!  unsent --grant--> watched, unacknowledged --have of the grantee--> watched, unspread --another's have--> spread
+//!    piece held by nobody for a moment, grantee silent, or grantee sits on it  -->  repair (granted again)
+//! ```
+//! Rule 1: each piece is handed out once. Rule 2: again only for the reasons above. Rule 3: a grantee holds at most
+//! two unspread pieces, or as many as it spread in the last second. Choosing costs O(devices), a survey O(watched).
+
+use super::holders::Holders;
+use crate::geometry::PieceIndex;
+use crate::id::PeerId;
+use crate::piece_set::PieceSet;
+use crate::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// Unspread grants that any device may hold, before it has shown that it passes pieces on (rule 3).
+const UNSPREAD_MIN: usize = 2;
+/// A grantee that vanished or sat on pieces gets no further ones for so long, unless it is alone.
+const PENALTY: Duration = Duration::from_secs(10);
+/// What a device spread in this time, it may hold unspread.
+const SPREAD_SPAN: Duration = Duration::from_secs(1);
+/// Spread times remembered for the median.
+const SPREAD_SAMPLES: usize = 32;
+
+#[derive(Debug, Clone)]
+struct Watch {
+    to: PeerId,
+    at: Timestamp,
+    delivered_before: u64,
+    acked: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone)]
+struct Grantee {
+    since: Timestamp,
+    unacked: usize,
+    unspread: usize,
+    spreads: VecDeque<Timestamp>,
+    last_ack: Timestamp,
+    last_spread: Timestamp,
+    last_grant: Timestamp,
+    penalty_until: Timestamp,
+}
+
+/// A device that may be granted to.
+pub struct Candidate<'a> {
+    /// Who.
+    pub peer: PeerId,
+    /// What it has.
+    pub have: &'a PieceSet,
+    /// How many pieces it still takes.
+    pub credit: u16,
+}
+
+/// A piece to send now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// To whom.
+    pub peer: PeerId,
+    /// Which.
+    pub piece: PieceIndex,
+    /// Whether it was granted before.
+    pub repair: bool,
+}
+
+/// A grant that its grantee acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acked {
+    /// When it was granted.
+    pub at: Timestamp,
+    /// What the window had delivered by then.
+    pub delivered_before: u64,
+}
+
+/// When grants count as lost.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// A grantee without acknowledged progress for so long vanished.
+    pub silence: Duration,
+    /// A piece without a live holder for so long is granted again.
+    pub orphan: Duration,
+    /// A grantee that passed on nothing for so long sits on its pieces (or 8 median spread times, if longer).
+    pub spread_min: Duration,
+}
+
+/// The ledger of one artifact on one granting peer.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    granted: PieceSet,
+    cursor: u32,
+    watched: BTreeMap<u32, Watch>,
+    orphans: BTreeMap<u32, Timestamp>,
+    repair: BTreeSet<u32>,
+    grantees: BTreeMap<PeerId, Grantee>,
+    spread_times: VecDeque<Duration>,
+    company_since: Timestamp,
+}
+
+impl Ledger {
+    /// Continues from the persisted set of pieces that were granted once.
+    pub fn new(granted: PieceSet, now: Timestamp) -> Self {
+        let orphans = granted.iter().map(|piece| (piece.0, now)).collect();
+        Self {
+            granted,
+            cursor: 0,
+            watched: BTreeMap::new(),
+            orphans,
+            repair: BTreeSet::new(),
+            grantees: BTreeMap::new(),
+            spread_times: VecDeque::new(),
+            company_since: now,
+        }
+    }
+
+    /// Pieces granted at least once.
+    pub fn granted(&self) -> &PieceSet {
+        &self.granted
+    }
+
+    /// Whether anything waits for an event that may never come.
+    pub fn is_watching(&self) -> bool {
+        !self.watched.is_empty() || !self.orphans.is_empty() || !self.repair.is_empty()
+    }
+
+    /// A counted device with a known bitfield joined.
+    pub fn join(&mut self, peer: PeerId, now: Timestamp) {
+        if self.grantees.len() <= 1 {
+            self.company_since = now;
+        }
+        let zero = Timestamp::ZERO;
+        let fresh = Grantee {
+            since: now,
+            unacked: 0,
+            unspread: 0,
+            spreads: VecDeque::new(),
+            last_ack: zero,
+            last_spread: zero,
+            last_grant: zero,
+            penalty_until: zero,
+        };
+        self.grantees.insert(peer, fresh);
+    }
+
+    /// A device left: what only it was known to have is watched for as orphaned. Unacknowledged pieces are returned.
+    pub fn leave(&mut self, peer: PeerId, now: Timestamp) -> Vec<PieceIndex> {
+        self.grantees.remove(&peer);
+        let mut lost = Vec::new();
+        self.watched.retain(|&piece, watch| {
+            if watch.to == peer && watch.acked.is_none() {
+                lost.push(PieceIndex(piece));
+            }
+            watch.to != peer
+        });
+        for piece in &lost {
+            self.orphans.insert(piece.0, now);
+        }
+        lost
+    }
+
+    /// No counted device holds a piece any more.
+    pub fn orphaned(&mut self, piece: PieceIndex, now: Timestamp) {
+        let under_way = self.watched.get(&piece.0).is_some_and(|watch| watch.acked.is_none());
+        if !under_way && (self.granted.contains(piece) || piece.0 < self.cursor) {
+            self.orphans.insert(piece.0, now);
+        }
+    }
+
+    /// `peer` has a piece that now has `count` counted holders.
+    pub fn on_have(&mut self, peer: PeerId, piece: PieceIndex, count: u16, now: Timestamp) -> Option<Acked> {
+        self.orphans.remove(&piece.0);
+        let alone = self.grantees.len() <= 1;
+        let watch = self.watched.get_mut(&piece.0)?;
+        let mut acked = None;
+        if watch.to == peer && watch.acked.is_none() {
+            watch.acked = Some(now);
+            acked = Some(Acked { at: watch.at, delivered_before: watch.delivered_before });
+            if let Some(grantee) = self.grantees.get_mut(&peer) {
+                grantee.unacked = grantee.unacked.saturating_sub(1);
+                grantee.last_ack = now;
+            }
+        }
+        let seen_elsewhere = count >= 2 || watch.to != peer;
+        if let Some(acked_at) = watch.acked.filter(|_| seen_elsewhere || alone) {
+            let to = watch.to;
+            self.watched.remove(&piece.0);
+            if seen_elsewhere {
+                self.spread_times.push_back(now.since(acked_at));
+                if self.spread_times.len() > SPREAD_SAMPLES {
+                    self.spread_times.pop_front();
+                }
+            }
+            if let Some(grantee) = self.grantees.get_mut(&to) {
+                grantee.unspread = grantee.unspread.saturating_sub(1);
+                grantee.last_spread = now;
+                grantee.spreads.push_back(now);
+                while grantee.spreads.front().is_some_and(|&at| now.since(at) > SPREAD_SPAN) {
+                    grantee.spreads.pop_front();
+                }
+            }
+            self.repair.remove(&piece.0);
+        }
+        acked
+    }
+
+    /// The next piece to grant and to whom; it counts as granted. `delivered` is the window's mark.
+    pub fn grant(
+        &mut self,
+        candidates: &[Candidate<'_>],
+        holders: &Holders,
+        delivered: u64,
+        now: Timestamp,
+    ) -> Option<Grant> {
+        let grant =
+            self.grant_again(candidates, now).or_else(|| self.grant_first(candidates, holders, now))?;
+        let watch = Watch { to: grant.peer, at: now, delivered_before: delivered, acked: None };
+        self.watched.insert(grant.piece.0, watch);
+        if let Some(grantee) = self.grantees.get_mut(&grant.peer) {
+            grantee.unacked += 1;
+            grantee.unspread += 1;
+            grantee.last_grant = now;
+        }
+        Some(grant)
+    }
+
+    /// A grant could not be sent: grant it again after a moment.
+    pub fn not_sent(&mut self, peer: PeerId, piece: PieceIndex, now: Timestamp) -> bool {
+        let ours = self.watched.get(&piece.0).is_some_and(|watch| watch.to == peer && watch.acked.is_none());
+        if ours {
+            self.forget(piece.0);
+            self.orphans.insert(piece.0, now);
+        }
+        ours
+    }
+
+    /// Rule 2: finds what must be granted again. Returns the pieces whose bytes no longer count as under way.
+    pub fn survey(&mut self, holders: &Holders, patience: Patience, now: Timestamp) -> Vec<PieceIndex> {
+        let Some(longest) = self.grantees.values().map(|grantee| now.since(grantee.since)).max() else {
+            return Vec::new();
+        };
+        if longest >= patience.orphan {
+            let ripe = |since: Timestamp| now.since(since) >= patience.orphan;
+            let ready: Vec<u32> =
+                self.orphans.iter().filter(|(_, since)| ripe(**since)).map(|(&p, _)| p).collect();
+            for piece in ready {
+                self.orphans.remove(&piece);
+                if holders.count(PieceIndex(piece)) == 0 {
+                    self.repair.insert(piece);
+                }
+            }
+        }
+        let spread_timeout = patience.spread_min.max(self.spread_median() * 8);
+        let mut unsent = Vec::new();
+        let mut again = Vec::new();
+        for (&piece, watch) in &self.watched {
+            let Some(grantee) = self.grantees.get(&watch.to) else { continue };
+            let late = match watch.acked {
+                None => now.since(watch.at.max(grantee.last_ack)) > patience.silence,
+                Some(acked) => {
+                    let progress = acked.max(grantee.last_spread).max(self.company_since);
+                    self.grantees.len() > 1 && now.since(progress) > spread_timeout
+                }
+            };
+            if late {
+                again.push(piece);
+                if watch.acked.is_none() {
+                    unsent.push(PieceIndex(piece));
+                }
+            }
+        }
+        for piece in again {
+            let to = self.forget(piece);
+            if let Some(grantee) = to.and_then(|to| self.grantees.get_mut(&to)) {
+                grantee.penalty_until = now + PENALTY;
+            }
+            if holders.count(PieceIndex(piece)) < 2 {
+                self.repair.insert(piece);
+            }
+        }
+        unsent
+    }
+
+    fn forget(&mut self, piece: u32) -> Option<PeerId> {
+        let watch = self.watched.remove(&piece)?;
+        if let Some(grantee) = self.grantees.get_mut(&watch.to) {
+            grantee.unspread = grantee.unspread.saturating_sub(1);
+            if watch.acked.is_none() {
+                grantee.unacked = grantee.unacked.saturating_sub(1);
+            }
+        }
+        Some(watch.to)
+    }
+
+    fn spread_median(&self) -> Duration {
+        let mut times: Vec<Duration> = self.spread_times.iter().copied().collect();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or_default()
+    }
+
+    fn grant_again(&mut self, candidates: &[Candidate<'_>], now: Timestamp) -> Option<Grant> {
+        for &piece in &self.repair {
+            let lacks = |c: &&Candidate<'_>| !c.have.contains(PieceIndex(piece));
+            if let Some(peer) = self.best(candidates.iter().filter(lacks), now) {
+                self.repair.remove(&piece);
+                let repair = !self.granted.insert(PieceIndex(piece));
+                return Some(Grant { peer, piece: PieceIndex(piece), repair });
+            }
+        }
+        None
+    }
+
+    fn grant_first(
+        &mut self,
+        candidates: &[Candidate<'_>],
+        holders: &Holders,
+        now: Timestamp,
+    ) -> Option<Grant> {
+        while self.cursor < self.granted.len() {
+            let piece = PieceIndex(self.cursor);
+            if !self.granted.contains(piece) && holders.count(piece) == 0 {
+                break;
+            }
+            self.cursor += 1;
+        }
+        if self.cursor >= self.granted.len() {
+            return None;
+        }
+        let peer = self.best(candidates.iter(), now)?;
+        let piece = PieceIndex(self.cursor);
+        self.cursor += 1;
+        self.granted.insert(piece);
+        Some(Grant { peer, piece, repair: false })
+    }
+
+    /// The device with the least under way, then the least unspread, then the longest wait.
+    fn best<'a>(
+        &self,
+        candidates: impl Iterator<Item = &'a Candidate<'a>>,
+        now: Timestamp,
+    ) -> Option<PeerId> {
+        let alone = self.grantees.len() <= 1;
+        let mut best = None;
+        for candidate in candidates.filter(|candidate| candidate.credit > 0) {
+            let Some(grantee) = self.grantees.get(&candidate.peer) else { continue };
+            let recent = grantee.spreads.iter().rev().take_while(|at| now.since(**at) <= SPREAD_SPAN).count();
+            let punished = now < grantee.penalty_until;
+            let free = if punished { 0 } else { UNSPREAD_MIN.max(recent) };
+            if !alone && grantee.unspread >= free {
+                continue;
+            }
+            let rank = (grantee.unacked, grantee.unspread, grantee.last_grant, candidate.peer);
+            if best.is_none_or(|known| rank < known) {
+                best = Some(rank);
+            }
+        }
+        best.map(|rank| rank.3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        silence: Duration::from_secs(3),
+        orphan: Duration::from_secs(3),
+        spread_min: Duration::from_secs(2),
+    };
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_millis(ms)
+    }
+
+    fn peer(i: u8) -> PeerId {
+        PeerId([i; 32])
+    }
+
+    /// Two devices that have nothing, and a ledger of eight pieces.
+    fn two_devices() -> (Ledger, Holders, PieceSet) {
+        let mut ledger = Ledger::new(PieceSet::empty(8), at(0));
+        ledger.join(peer(1), at(0));
+        ledger.join(peer(2), at(0));
+        (ledger, Holders::new(8, 2), PieceSet::empty(8))
+    }
+
+    fn grant(ledger: &mut Ledger, holders: &Holders, have: &PieceSet, ms: u64) -> Option<Grant> {
+        let candidates = [1, 2].map(|i| Candidate { peer: peer(i), have, credit: 64 });
+        ledger.grant(&candidates, holders, 0, at(ms))
+    }
+
+    #[test]
+    fn each_piece_is_granted_once_and_nobody_holds_more_than_two_unspread() {
+        let (mut ledger, holders, have) = two_devices();
+        let granted: Vec<Grant> = std::iter::from_fn(|| grant(&mut ledger, &holders, &have, 0)).collect();
+        assert_eq!(granted.iter().map(|g| g.piece.0).collect::<Vec<_>>(), vec![0, 1, 2, 3]);
+        assert_eq!(granted.iter().filter(|g| g.peer == peer(1)).count(), 2);
+    }
+
+    #[test]
+    fn a_spread_piece_frees_its_grantee() {
+        let (mut ledger, mut holders, have) = two_devices();
+        while grant(&mut ledger, &holders, &have, 0).is_some() {}
+        let count = holders.rise(PieceIndex(0));
+        assert!(ledger.on_have(peer(1), PieceIndex(0), count, at(10)).is_some());
+        assert_eq!(grant(&mut ledger, &holders, &have, 10), None);
+        let count = holders.rise(PieceIndex(0));
+        assert_eq!(ledger.on_have(peer(2), PieceIndex(0), count, at(20)), None);
+        assert_eq!(
+            grant(&mut ledger, &holders, &have, 20).map(|g| (g.peer, g.repair)),
+            Some((peer(1), false))
+        );
+    }
+
+    #[test]
+    fn a_piece_of_a_silent_grantee_is_granted_again_as_repair() {
+        let (mut ledger, holders, have) = two_devices();
+        let first = grant(&mut ledger, &holders, &have, 0).unwrap();
+        assert!(ledger.survey(&holders, PATIENCE, at(2900)).is_empty());
+        assert_eq!(ledger.survey(&holders, PATIENCE, at(3100)), vec![first.piece]);
+        let again = grant(&mut ledger, &holders, &have, 3100).unwrap();
+        assert_eq!((again.piece, again.repair), (first.piece, true));
+        assert_ne!(again.peer, first.peer);
+    }
+
+    #[test]
+    fn a_restarted_ledger_grants_again_only_what_no_live_peer_holds_after_a_moment() {
+        let mut ledger = Ledger::new(PieceSet::full(2), at(0));
+        let mut holders = Holders::new(2, 1);
+        ledger.join(peer(1), at(0));
+        ledger.join(peer(2), at(0));
+        let count = holders.rise(PieceIndex(0));
+        ledger.on_have(peer(1), PieceIndex(0), count, at(0));
+        let have = PieceSet::empty(2);
+        assert_eq!(grant(&mut ledger, &holders, &have, 0), None);
+        ledger.survey(&holders, PATIENCE, at(3000));
+        let again = grant(&mut ledger, &holders, &have, 3000).unwrap();
+        assert_eq!((again.piece, again.repair), (PieceIndex(1), true));
+        assert_eq!(grant(&mut ledger, &holders, &have, 3000), None);
+    }
+}
