@@ -1,1 +1,15 @@
-//! x
+//! Samara's device daemon as a library: the mesh (reused by the operator's tool), state, handlers, local API.
+
+pub mod mesh;
+pub mod state;
+
+pub mod agent;
+pub mod daemon;
+pub mod handler;
+
+pub mod api;
+pub mod cli;
+pub mod config;
+
+/// What this software calls itself to peers and in status.
+pub const AGENT: &str = concat!("samara-node/", env!("CARGO_PKG_VERSION"));

@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The device daemon: see `samara-node --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    samara_node::cli::main()
+}

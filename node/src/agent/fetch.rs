@@ -1,0 +1,323 @@
+//! The work on one release: its swarms, from opened to sealed, and then its install.
+
+use super::{Agent, RETRY_EVERY};
+use crate::handler::{self, InstallError, InstallRequest};
+use crate::mesh::store::{Store, StoreError};
+use samara_protocol::artifact::{FILE_LIST_BYTES_MAX, FileList};
+use samara_protocol::document::{Artifact, BlobRef, Release};
+use samara_protocol::geometry::Geometry;
+use samara_protocol::id::{ContentHash, DocumentId};
+use samara_protocol::mesh::Input;
+use samara_protocol::piece_set::PieceSet;
+use samara_protocol::rollout::{artifacts_for, blobs_for};
+use samara_protocol::trust::Verified;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use tokio::time::Instant;
+
+/// How far a release has come here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its bytes come.
+    Downloading,
+    /// The disk is full; tried again.
+    NoSpace(String),
+    /// All bytes are verified and durable.
+    Verified,
+    /// A handler places it.
+    Installing,
+    /// It is in place.
+    Installed,
+    /// The install failed; tried again later.
+    Failed {
+        /// Why.
+        why: String,
+        /// When the next try may begin.
+        retry_at: Instant,
+        /// Tries so far.
+        tries: u32,
+    },
+}
+
+/// Work on one release.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) release: Verified<Release>,
+    pub(super) rollout: DocumentId,
+    pub(super) blobs: Vec<BlobRef>,
+    /// What is sealed (verified, complete, durable) of `blobs`.
+    pub(super) sealed: BTreeSet<ContentHash>,
+    /// What the mesh swarms.
+    pub(super) open: BTreeSet<ContentHash>,
+    pub(super) phase: Phase,
+    pub(super) tries: u32,
+}
+
+/// The longest wait after a failed install, as a multiple of [`RETRY_EVERY`].
+const BACKOFF_MAX: u32 = 120;
+
+impl Agent {
+    /// Starts to fetch a release.
+    pub(super) async fn begin(&mut self, id: DocumentId, rollout: DocumentId) {
+        let Some(release) = self.documents.releases.get(&id).cloned() else { return };
+        let blobs = blobs_for(&release, &self.facts);
+        let phase = if self.is_in_journal(&release) { Phase::Installed } else { Phase::Downloading };
+        tracing::info!(release = %id, version = release.version, product = release.product, "release wanted");
+        let work =
+            Work { release, rollout, blobs, sealed: BTreeSet::new(), open: BTreeSet::new(), phase, tries: 0 };
+        self.work.insert(id, work);
+        self.open_swarms(id).await;
+        self.report(id).await;
+        self.on_sealed(id).await;
+    }
+
+    fn is_in_journal(&self, release: &Verified<Release>) -> bool {
+        let in_place = |artifact: &Artifact| {
+            let record = self.parts.state.installed(&artifact.destination);
+            record.ok().flatten().is_some_and(|record| record.release == release.id())
+        };
+        artifacts_for(release, &self.facts).all(in_place)
+    }
+
+    /// Opens those swarms of a release that are not open yet.
+    async fn open_swarms(&mut self, id: DocumentId) {
+        let Some(work) = self.work.get(&id) else { return };
+        let missing: Vec<_> =
+            work.blobs.iter().filter(|b| !work.open.contains(&b.content)).copied().collect();
+        for blob in missing {
+            match self.open_swarm(&blob).await {
+                Ok(complete) => {
+                    let Some(work) = self.work.get_mut(&id) else { return };
+                    work.open.insert(blob.content);
+                    if complete {
+                        self.seal(blob.content).await;
+                    }
+                }
+                Err(error) => {
+                    let Some(work) = self.work.get_mut(&id) else { return };
+                    if work.phase == Phase::Installed {
+                        tracing::warn!(%error, content = %blob.content, "cannot keep a copy for others");
+                        return;
+                    }
+                    tracing::warn!(target: "samara", event = "no_space", %error, content = %blob.content, "cannot open the content");
+                    work.phase = Phase::NoSpace(error.to_string());
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn open_swarm(&self, blob: &BlobRef) -> Result<bool, StoreError> {
+        let geometry = blob.geometry().map_err(|e| StoreError::Invalid(e.to_string()))?;
+        let have = self.parts.store.open_content(blob.content, geometry).await?;
+        let complete = have.is_full();
+        let granted = PieceSet::empty(geometry.pieces());
+        let opened = Input::SwarmOpened { content: blob.content, geometry, have, wanted: true, granted };
+        self.parts.mesh.tell(opened).await;
+        Ok(complete)
+    }
+
+    /// All pieces of a content are here.
+    pub(super) async fn on_complete(&mut self, content: ContentHash) {
+        self.seal(content).await;
+        let concerned: Vec<_> = self.work_with(content).collect();
+        for id in concerned {
+            self.on_sealed(id).await;
+        }
+    }
+
+    fn work_with(&self, content: ContentHash) -> impl Iterator<Item = DocumentId> + use<'_> {
+        self.work.iter().filter(move |(_, w)| w.blobs.iter().any(|b| b.content == content)).map(|(id, _)| *id)
+    }
+
+    /// Bytes first, then the record that they are complete.
+    async fn seal(&mut self, content: ContentHash) {
+        let sealed = match self.parts.store.seal(content).await {
+            Ok(()) => self.parts.state.mark_sealed(content).map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = sealed {
+            tracing::error!(error, %content, "cannot make a complete content durable");
+            return;
+        }
+        for work in self.work.values_mut().filter(|w| w.blobs.iter().any(|b| b.content == content)) {
+            work.sealed.insert(content);
+        }
+    }
+
+    /// Goes on with a release when the last of its contents is sealed.
+    async fn on_sealed(&mut self, id: DocumentId) {
+        let Some(work) = self.work.get_mut(&id) else { return };
+        if work.sealed.len() < work.blobs.len()
+            || !matches!(work.phase, Phase::Downloading | Phase::NoSpace(_))
+        {
+            return;
+        }
+        work.phase = Phase::Verified;
+        let content_bytes: u64 = work.blobs.iter().map(|b| b.size).sum();
+        tracing::info!(target: "samara", event = "release_verified", release = %id, content_bytes, "every byte is verified");
+        self.start_install().await;
+    }
+
+    /// Starts the next install, if none runs.
+    pub(super) async fn start_install(&mut self) {
+        if self.installing.is_some() {
+            return;
+        }
+        let Some((&id, work)) = self.work.iter_mut().find(|(_, w)| w.phase == Phase::Verified) else {
+            return;
+        };
+        work.phase = Phase::Installing;
+        self.installing = Some(id);
+        let artifacts: Vec<_> = artifacts_for(&work.release, &self.facts).cloned().collect();
+        let (root, store, state) =
+            (self.parts.install_root.clone(), self.parts.store.clone(), self.parts.state.clone());
+        let results = self.installed.clone();
+        tokio::spawn(async move {
+            let result = install_all(id, &artifacts, &root, &store, &state).await;
+            let _ = results.send((id, result)).await;
+        });
+    }
+
+    /// An install has ended.
+    pub(super) async fn on_installed(&mut self, id: DocumentId, result: Result<(), InstallError>) {
+        self.installing = None;
+        if let Some(work) = self.work.get_mut(&id) {
+            match result {
+                Ok(()) => {
+                    work.phase = Phase::Installed;
+                    tracing::info!(target: "samara", event = "release_installed", release = %id, "installed");
+                }
+                Err(error) => {
+                    work.tries += 1;
+                    let wait = RETRY_EVERY * (1 << work.tries.min(7)).min(BACKOFF_MAX);
+                    tracing::error!(%error, release = %id, "install failed");
+                    let retry_at = Instant::now() + wait;
+                    work.phase = Phase::Failed { why: error.to_string(), retry_at, tries: work.tries };
+                }
+            }
+            self.report(id).await;
+            self.forget_unwanted().await;
+        }
+        self.show_status().await;
+        self.start_install().await;
+    }
+
+    /// The disk is full: the rest of the site goes on, this device waits for room.
+    pub(super) fn on_no_space(&mut self, content: ContentHash) {
+        let concerned: Vec<_> = self.work_with(content).collect();
+        for id in concerned {
+            let Some(work) = self.work.get_mut(&id) else { continue };
+            if work.phase == Phase::Downloading {
+                tracing::warn!(target: "samara", event = "no_space", %content, "the disk is full");
+                work.phase = Phase::NoSpace("the disk is full".into());
+            }
+        }
+    }
+
+    /// Bytes on disk were wrong: the content is fetched again where it is still wanted.
+    pub(super) async fn on_damaged(&mut self, content: ContentHash) {
+        if let Err(error) = self.parts.state.unmark_sealed(content) {
+            tracing::error!(%error, "cannot record damage");
+        }
+        for work in self.work.values_mut() {
+            work.sealed.remove(&content);
+        }
+    }
+
+    /// Tries again what could not be done before.
+    pub(super) async fn retry(&mut self) {
+        let ids: Vec<_> = self.work.keys().copied().collect();
+        for id in ids {
+            let Some(work) = self.work.get_mut(&id) else { continue };
+            match &work.phase {
+                Phase::NoSpace(_) => {
+                    let open: Vec<_> = work.open.iter().copied().collect();
+                    self.report(id).await;
+                    for content in open {
+                        self.parts.mesh.tell(Input::Intake { content, open: true }).await;
+                    }
+                    if let Some(work) = self.work.get_mut(&id) {
+                        work.phase = Phase::Downloading;
+                    }
+                    self.open_swarms(id).await;
+                    self.on_sealed(id).await;
+                }
+                Phase::Failed { retry_at, .. } if *retry_at <= Instant::now() => {
+                    work.phase = Phase::Verified;
+                    self.start_install().await;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends the work on a release; contents that others need stay open.
+    pub(super) async fn drop_work(&mut self, id: DocumentId) {
+        let Some(work) = self.work.remove(&id) else { return };
+        for content in work.open {
+            if !self.work.values().any(|w| w.open.contains(&content)) {
+                self.parts.mesh.tell(Input::SwarmClosed { content }).await;
+            }
+        }
+    }
+
+    /// Frees the copies of releases that were superseded, once their successor is in place.
+    pub(super) async fn forget_unwanted(&mut self) {
+        if self.work.iter().any(|(id, w)| w.phase != Phase::Installed && !self.aside.contains_key(id)) {
+            return;
+        }
+        let old: Vec<_> = self.work.keys().filter(|id| self.aside.contains_key(id)).copied().collect();
+        for id in old {
+            self.drop_work(id).await;
+        }
+        let wanted: BTreeMap<_, _> =
+            self.work.values().flat_map(|w| &w.blobs).map(|b| (b.content, b.size)).collect();
+        for content in self.parts.store.contents().await {
+            if wanted.contains_key(&content) {
+                continue;
+            }
+            if let Err(error) = self.parts.state.unmark_sealed(content) {
+                tracing::error!(%error, "cannot record that a content goes");
+            }
+            if let Err(error) = self.parts.store.remove(content).await {
+                tracing::error!(%error, %content, "cannot remove a content");
+            }
+        }
+    }
+}
+
+async fn install_all(
+    release: DocumentId,
+    artifacts: &[Artifact],
+    root: &Path,
+    store: &Store,
+    state: &crate::state::State,
+) -> Result<(), InstallError> {
+    for artifact in artifacts {
+        let list = match artifact.plain().and_then(|plain| plain.list) {
+            Some(list) => Some(read_list(store, &list).await?),
+            None => None,
+        };
+        let installed =
+            handler::install(InstallRequest { root, release, artifact, list: list.as_ref() }, store).await?;
+        state
+            .record_installed(&artifact.destination, &installed)
+            .map_err(|e| InstallError::State(e.to_string()))?;
+    }
+    Ok(())
+}
+
+async fn read_list(store: &Store, list: &BlobRef) -> Result<FileList, InstallError> {
+    if list.size > FILE_LIST_BYTES_MAX as u64 {
+        return Err(InstallError::FileList(format!("a file list of {} bytes", list.size)));
+    }
+    let mut bytes = Vec::new();
+    store.copy_verified(list.content, 0, list.size, &mut bytes).await.map_err(InstallError::Store)?;
+    FileList::decode(&bytes).map_err(|e| InstallError::FileList(e.to_string()))
+}
+
+/// The shape of a blob, for views.
+pub(super) fn geometry_of(blob: &BlobRef) -> Option<Geometry> {
+    blob.geometry().ok()
+}

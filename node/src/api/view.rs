@@ -1,0 +1,71 @@
+//! What the local API shows; field names are an interface.
+
+use samara_protocol::id::{DocumentId, PeerId, SiteId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A device at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// Its id.
+    pub device: PeerId,
+    /// Its site.
+    pub site: SiteId,
+    /// Software and version.
+    pub agent: String,
+    /// Since the daemon started.
+    pub uptime_seconds: u64,
+    /// Admitted neighbours.
+    pub neighbours: Vec<NeighbourView>,
+    /// Releases that were decided on.
+    pub releases: Vec<ReleaseView>,
+    /// Things that people should look at.
+    pub alarms: Vec<String>,
+}
+
+impl StatusView {
+    /// A device that knows nothing yet.
+    pub fn starting(device: PeerId, site: SiteId) -> Self {
+        Self {
+            device,
+            site,
+            agent: crate::AGENT.into(),
+            uptime_seconds: 0,
+            neighbours: Vec::new(),
+            releases: Vec::new(),
+            alarms: Vec::new(),
+        }
+    }
+}
+
+/// One neighbour.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighbourView {
+    /// Who.
+    pub peer: PeerId,
+}
+
+/// One release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseView {
+    /// The Release document.
+    pub id: DocumentId,
+    /// For what kind of device.
+    pub product: String,
+    /// For people.
+    pub version: String,
+    /// For machines.
+    pub number: u64,
+    /// `waiting`, `downloading`, `no_space`, `verified`, `installed`, `failed` or `withdrawn`.
+    pub state: String,
+    /// Why, where there is a reason.
+    pub reason: String,
+    /// Verified bytes here.
+    pub bytes_have: u64,
+    /// Bytes of all its contents.
+    pub bytes_total: u64,
+    /// Verified bytes by the peer that sent them, since the daemon started.
+    pub sources: BTreeMap<PeerId, u64>,
+    /// Bytes that came though they were here already.
+    pub duplicate_bytes: u64,
+}

@@ -1,0 +1,172 @@
+//! All that `samara-node run` does: opens what is on disk, joins the mesh, lets the agent work, answers the local API.
+//!
+//! Order at the start: identity, state, trust, store, mesh; at the end the reverse, so that nothing is asked of what
+//! is already closed. A daemon that cannot open one of them says which, and ends with its exit code.
+
+use crate::agent::{Agent, AgentParts};
+use crate::api::{self, StatusView};
+use crate::config::Config;
+use crate::mesh::net::NetOptions;
+use crate::mesh::store::{Store, StoreError, StoreOptions};
+use crate::mesh::{MeshError, MeshParts};
+use crate::state::{State, StateError, identity};
+use samara_protocol::id::PeerId;
+use samara_protocol::mesh::MeshConfig;
+use samara_protocol::rollout::Facts;
+use samara_protocol::trust::{Refusal, Trust};
+use samara_protocol::wire::ServeMode;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Neighbours that a device holds at most.
+const NEIGHBOURS_MAX: usize = 48;
+
+/// Why a daemon did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A file that the configuration names.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The pinned trust root, or the chain kept after it.
+    #[error("{path}: {source}")]
+    Trust {
+        /// Where version 1 is pinned.
+        path: PathBuf,
+        /// Why it is refused.
+        source: Refusal,
+    },
+    /// Identity key or state file.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The store of artifact bytes.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The network.
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
+    /// The local API.
+    #[error("cannot open the local API: {0}")]
+    Api(std::io::Error),
+}
+
+impl DaemonError {
+    /// The documented exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::File { .. } => 3,
+            Self::Trust { .. } => 4,
+            Self::State(_) | Self::Store(_) => 5,
+            Self::Mesh(_) | Self::Api(_) => 1,
+        }
+    }
+}
+
+/// Runs a device until `shutdown`.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), DaemonError> {
+    let secret = identity::load_or_create(&config.data_dir)?;
+    let device = identity::peer_id(&secret);
+    let state = Arc::new(State::open(&config.data_dir.join("state.redb"))?);
+    let trust = restore_trust(&config, &state)?;
+    let site = trust.site();
+    let store = Store::open(
+        &config.data_dir.join("store"),
+        StoreOptions { reserve_free_bytes: config.store.reserve_free.0 },
+    )
+    .await?;
+    tracing::info!(target: "samara", event = "started", %device, %site, agent = crate::AGENT, "samara-node");
+
+    let stop_mesh = CancellationToken::new();
+    let parts = mesh_parts(&config, secret, device, trust, store.clone(), state.clone())?;
+    let (mesh, events, mesh_task) = crate::mesh::start(parts, stop_mesh.clone()).await?;
+    let (status, status_seen) = watch::channel(StatusView::starting(device, site));
+    let api_task = api::serve(&config.data_dir.join("api.sock"), status_seen, shutdown.clone())
+        .await
+        .map_err(DaemonError::Api)?;
+    let facts = Facts {
+        hardware: config.device.hardware.clone(),
+        architecture: config.device.architecture.clone(),
+        product: String::new(),
+    };
+    let install_root = config.install.root.clone();
+    let (agent, results) = Agent::new(AgentParts {
+        device,
+        secret,
+        site,
+        facts,
+        install_root,
+        mesh,
+        store: store.clone(),
+        state: state.clone(),
+        status,
+    });
+    agent.run(results, events, shutdown.clone()).await;
+
+    stop_mesh.cancel();
+    let _ = mesh_task.await;
+    shutdown.cancel();
+    let _ = api_task.await;
+    store.shutdown().await?;
+    state.mark_clean_shutdown()?;
+    tracing::info!(target: "samara", event = "stopped", "samara-node stopped");
+    Ok(())
+}
+
+/// The trust root that the configuration pins, as it stands.
+pub fn pinned_trust(config: &Config) -> Result<Trust, DaemonError> {
+    let path = &config.trust_root;
+    Trust::pin(&read(path)?).map_err(|source| DaemonError::Trust { path: path.clone(), source })
+}
+
+fn restore_trust(config: &Config, state: &State) -> Result<Trust, DaemonError> {
+    let path = &config.trust_root;
+    let pinned = read(path)?;
+    let chain = state.trust_chain()?;
+    Trust::restore(&pinned, &chain, state.marks()?)
+        .map_err(|source| DaemonError::Trust { path: path.clone(), source })
+}
+
+fn mesh_parts(
+    config: &Config,
+    secret: [u8; 32],
+    me: PeerId,
+    trust: Trust,
+    store: Store,
+    state: Arc<State>,
+) -> Result<MeshParts, DaemonError> {
+    let enrollment = match &config.device.enrollment {
+        Some(path) => read(path)?,
+        None => state.enrollment_of(me)?.unwrap_or_default(),
+    };
+    let rng_seed = u64::from_le_bytes(std::array::from_fn(|i| me.0[i])) ^ state.boot();
+    Ok(MeshParts {
+        net: NetOptions {
+            listen: config.mesh.listen.clone(),
+            mdns: config.mesh.mdns,
+            connections_max: config.mesh.connections_max,
+            ..NetOptions::new(secret)
+        },
+        machine: MeshConfig {
+            enrollment: enrollment.clone(),
+            neighbours_max: NEIGHBOURS_MAX.min(config.mesh.connections_max as usize),
+            ..MeshConfig::new(me, trust.site(), crate::AGENT, ServeMode::Pull)
+        },
+        store,
+        state,
+        trust,
+        documents: if enrollment.is_empty() { Vec::new() } else { vec![enrollment] },
+        peers: config.mesh.peers.clone(),
+        uplink_limit: config.mesh.uplink_limit.map(|rate| rate.bytes_per_second()),
+        rng_seed,
+    })
+}
+
+fn read(path: &std::path::Path) -> Result<Vec<u8>, DaemonError> {
+    std::fs::read(path).map_err(|source| DaemonError::File { path: path.into(), source })
+}

@@ -1,0 +1,399 @@
+//! The loop that drives the mesh machine: waits for one of a closed set of events, handles it, drains the actions.
+//!
+//! Artifact bytes wait here under their tickets; each is stored or dropped as soon as the machine has seen its
+//! header. Work on disk runs beside the loop and comes back as a [`Done`]. All queues are bounded: what a peer sends
+//! waits in its connection (TCP holds it back), what the owner does not read waits in `outbox`, whose growth follows
+//! verified documents and the state of contents, never traffic.
+
+mod documents;
+
+use super::command::{COMMANDS_MAX, Command, EVENTS_MAX, MeshError, MeshEvent, MeshHandle, MeshView};
+use super::dialer::Dialer;
+use super::library::{JOBS_MAX, Job, Library, Outcome};
+use super::limiter::Limiter;
+use super::net::{Net, NetEvent, NetOptions};
+use super::serving::Serving;
+use super::store::{Store, StoreError};
+use crate::state::State;
+use bytes::Bytes;
+use samara_protocol::geometry::{GROUP_BYTES, Geometry, PieceIndex, PieceRange};
+use samara_protocol::id::{ContentHash, PeerId};
+use samara_protocol::mesh::{Action, DisconnectReason, Input, Mesh, MeshConfig, StoreFault, Ticket};
+use samara_protocol::time::Timestamp;
+use samara_protocol::trust::Trust;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long a peer that broke the protocol is refused.
+const VIOLATION_REFUSED: Duration = Duration::from_secs(600);
+/// How long a peer that is no member, or speaks another version, is refused.
+const STRANGER_REFUSED: Duration = Duration::from_secs(5);
+/// How long a peer is left alone that was sent away only because there were enough neighbours.
+const SURPLUS_REFUSED: Duration = Duration::from_secs(20);
+/// How often the address book is looked through.
+const DIAL_EVERY: Duration = Duration::from_millis(500);
+/// Finished pieces of work that may wait for the loop.
+const DONE_MAX: usize = 256;
+/// How long newly granted pieces may wait before the ledger is written.
+const LEDGER_EVERY: Duration = Duration::from_secs(1);
+
+/// What a mesh is made of.
+pub struct MeshParts {
+    /// The network's options.
+    pub net: NetOptions,
+    /// The machine's options.
+    pub machine: MeshConfig,
+    /// Where artifact bytes are.
+    pub store: Store,
+    /// Documents, marks, ledger.
+    pub state: Arc<State>,
+    /// The site's trust as restored from the state.
+    pub trust: Trust,
+    /// Envelopes to take before anybody is met: what an operator's directory holds.
+    pub documents: Vec<Vec<u8>>,
+    /// Addresses to dial from the start.
+    pub peers: Vec<String>,
+    /// Bytes per second of artifact data that may leave, if limited.
+    pub uplink_limit: Option<u64>,
+    /// Randomness.
+    pub rng_seed: u64,
+}
+
+/// Starts the mesh: the owner's handle, the events, and the task that ends after `shutdown`.
+pub async fn start(
+    parts: MeshParts,
+    shutdown: CancellationToken,
+) -> Result<(MeshHandle, mpsc::Receiver<MeshEvent>, tokio::task::JoinHandle<()>), MeshError> {
+    let (net, net_events) = Net::start(parts.net).await?;
+    let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
+    let (events, events_out) = mpsc::channel(EVENTS_MAX);
+    let (done_in, done) = mpsc::channel(DONE_MAX);
+    let (jobs, jobs_out) = mpsc::channel(JOBS_MAX);
+    let (outcomes_in, outcomes) = mpsc::channel(JOBS_MAX);
+    let (library, held) =
+        Library::open(parts.trust, parts.state.clone(), &parts.documents).map_err(MeshError::State)?;
+    std::thread::Builder::new()
+        .name("documents".into())
+        .spawn(move || library.run(jobs_out, &outcomes_in))
+        .map_err(|e| MeshError::State(e.to_string()))?;
+    let limiter = parts.uplink_limit.map(|rate| Arc::new(Limiter::new(rate)));
+    let net = Arc::new(net);
+    let mut driver = Driver {
+        dialer: Dialer::new(
+            parts.machine.me,
+            &parts.peers,
+            parts.machine.neighbours_max,
+            parts.rng_seed,
+            Instant::now(),
+        ),
+        machine: Mesh::new(parts.machine, parts.rng_seed),
+        serving: Serving::new(net.clone(), parts.store.clone(), limiter, done_in.clone()),
+        net,
+        store: parts.store,
+        state: parts.state,
+        origin: Instant::now(),
+        tickets: BTreeMap::new(),
+        ticket_next: 0,
+        geometries: BTreeMap::new(),
+        granted: BTreeMap::new(),
+        listen: Vec::new(),
+        admitted: BTreeMap::new(),
+        jobs,
+        done: done_in,
+        outbox: VecDeque::new(),
+    };
+    for document in held {
+        driver.hold(document, None, None);
+    }
+    let task = tokio::spawn(driver.run(Inbox { net_events, commands, done, outcomes }, events, shutdown));
+    Ok((MeshHandle { commands: commands_in }, events_out, task))
+}
+
+/// A finished piece of work on disk or network.
+pub(super) enum Done {
+    /// A fact for the machine.
+    Input(Input),
+    /// The disk is full.
+    NoSpace { content: ContentHash, ticket: Ticket },
+    /// Bytes on disk turned out wrong while they were read for a peer.
+    Damaged { content: ContentHash, failed: Input, peer: PeerId, token: u64, group: u64 },
+    /// A file that is served in place was changed.
+    SourceChanged { content: ContentHash, failed: Input, peer: PeerId, token: u64, why: String },
+    /// A range could not be sent.
+    ServeFailed { failed: Input, peer: PeerId, token: u64 },
+}
+
+struct Inbox {
+    net_events: mpsc::Receiver<NetEvent>,
+    commands: mpsc::Receiver<Command>,
+    done: mpsc::Receiver<Done>,
+    outcomes: mpsc::Receiver<Outcome>,
+}
+
+struct Driver {
+    machine: Mesh,
+    net: Arc<Net>,
+    store: Store,
+    state: Arc<State>,
+    origin: Instant,
+    tickets: BTreeMap<Ticket, Bytes>,
+    ticket_next: u64,
+    geometries: BTreeMap<ContentHash, Geometry>,
+    granted: BTreeMap<ContentHash, Vec<PieceIndex>>,
+    listen: Vec<String>,
+    admitted: BTreeMap<PeerId, Member>,
+    serving: Serving,
+    dialer: Dialer,
+    jobs: mpsc::Sender<Job>,
+    done: mpsc::Sender<Done>,
+    outbox: VecDeque<MeshEvent>,
+}
+
+/// What a neighbour showed when it came.
+struct Member {
+    enrollment: Vec<u8>,
+    listen: Vec<String>,
+    admitted: bool,
+}
+
+impl Driver {
+    async fn run(mut self, mut inbox: Inbox, events: mpsc::Sender<MeshEvent>, shutdown: CancellationToken) {
+        let mut dial = tokio::time::interval(DIAL_EVERY);
+        let mut ledger = tokio::time::interval(LEDGER_EVERY);
+        loop {
+            self.drain();
+            let timeout = self.machine.poll_timeout().map(|at| self.origin + Duration::from_micros(at.0));
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Some(done) = inbox.done.recv() => self.on_done(done),
+                Some(outcome) = inbox.outcomes.recv() => self.on_outcome(outcome),
+                Some(command) = inbox.commands.recv() => self.on_command(command),
+                permit = events.reserve(), if !self.outbox.is_empty() => match (permit, self.outbox.pop_front()) {
+                    (Ok(permit), Some(event)) => permit.send(event),
+                    _ => break,
+                },
+                Some(event) = inbox.net_events.recv() => self.on_net(event),
+                () = sleep_until(timeout) => self.handle(Input::Timeout),
+                _ = dial.tick() => self.dial(),
+                _ = ledger.tick() => self.write_ledger().await,
+            }
+        }
+        self.write_ledger().await;
+        self.serving.abort();
+        // The network's task may be waiting for room in the queue that nobody reads any more.
+        drop(inbox);
+        self.net.close().await;
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(self.origin.elapsed().as_micros() as u64)
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.machine.handle(self.now(), input);
+    }
+
+    fn on_net(&mut self, event: NetEvent) {
+        match event {
+            NetEvent::Connected { peer } => self.handle(Input::Connected { peer }),
+            NetEvent::Disconnected { peer } => self.gone(peer),
+            NetEvent::Control { peer, message } => self.handle(Input::Received { peer, message }),
+            NetEvent::Data { peer, header, bytes } => {
+                let ticket = Ticket(self.ticket_next);
+                self.ticket_next += 1;
+                self.tickets.insert(ticket, bytes);
+                self.handle(Input::DataReceived { peer, header, ticket });
+            }
+            NetEvent::Written { peer, token } => {
+                if let Some(input) = self.serving.on_written(peer, token) {
+                    self.handle(input);
+                }
+            }
+            NetEvent::Discovered { peer, addresses } => self.dialer.on_heard(peer, addresses, Instant::now()),
+            NetEvent::Listening { address } => {
+                tracing::info!(target: "samara", event = "listening", address, "listening");
+                self.listen.push(address.clone());
+                self.machine.listening(self.listen.clone());
+                self.outbox.push_back(MeshEvent::Listening(address));
+            }
+            NetEvent::Refused { peer, why } => tracing::debug!(?peer, why, "connection refused"),
+            NetEvent::WireFault { peer, error } => {
+                tracing::warn!(target: "samara", event = "peer_violation", %peer, reason = %error, "malformed frame");
+            }
+        }
+    }
+
+    fn gone(&mut self, peer: PeerId) {
+        self.serving.on_gone(peer);
+        self.dialer.on_gone(peer, Instant::now());
+        if self.admitted.remove(&peer).is_some_and(|member| member.admitted) {
+            self.outbox.push_back(MeshEvent::Neighbour { peer, connected: false });
+        }
+        self.handle(Input::Disconnected { peer });
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Input(input) => self.handle(input),
+            Done::NoSpace { content, ticket } => {
+                self.handle(Input::StoreFailed { ticket, fault: StoreFault::NoSpace });
+                self.handle(Input::Intake { content, open: false });
+                self.outbox.push_back(MeshEvent::NoSpace(content));
+            }
+            Done::ServeFailed { failed, peer, token } => {
+                self.serving.on_failed(peer, token);
+                self.handle(failed);
+            }
+            Done::Damaged { content, failed, peer, token, group } => {
+                self.serving.on_failed(peer, token);
+                self.handle(failed);
+                let Some(geometry) = self.geometries.get(&content) else { return };
+                let groups_per_piece = u64::from(geometry.piece_bytes()) / GROUP_BYTES;
+                let piece = PieceIndex((group / groups_per_piece) as u32);
+                tracing::error!(target: "samara", event = "damaged", %content, group, "bytes on disk are damaged");
+                self.handle(Input::PiecesLost { content, pieces: vec![piece] });
+                self.outbox.push_back(MeshEvent::Damaged(content));
+            }
+            Done::SourceChanged { content, failed, peer, token, why } => {
+                self.serving.on_failed(peer, token);
+                self.handle(failed);
+                self.outbox.push_back(MeshEvent::SourceChanged { content, why });
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Tell(input) => {
+                match &input {
+                    Input::SwarmOpened { content, geometry, .. } => {
+                        self.geometries.insert(*content, *geometry);
+                    }
+                    Input::SwarmClosed { content } => {
+                        self.geometries.remove(content);
+                    }
+                    _ => {}
+                }
+                self.handle(input);
+            }
+            Command::Publish { envelope, answer } => {
+                self.ask(Job::Publish { envelope, answer });
+            }
+            Command::View { contents, answer } => {
+                let of = |content: &ContentHash| {
+                    let stats = self.machine.swarm_stats(content)?;
+                    Some((*content, (stats, self.machine.swarm_peers(content))))
+                };
+                let _ = answer.send(MeshView {
+                    neighbours: self.machine.neighbours(),
+                    swarms: contents.iter().filter_map(of).collect(),
+                    safe_to_leave: self.machine.is_safe_to_leave(),
+                });
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            self.carry_out(action);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Send { peer, message } => self.net.send_control(peer, message),
+            Action::Admit { peer, hello } => {
+                let member =
+                    Member { enrollment: hello.enrollment.clone(), listen: hello.listen, admitted: false };
+                self.admitted.insert(peer, member);
+                self.ask(Job::Admit { peer, enrollment: hello.enrollment });
+            }
+            Action::Disconnect { peer, reason } => self.disconnect(peer, &reason),
+            Action::Serve { peer, content, header } => match self.geometries.get(&content) {
+                Some(&geometry) => self.serving.serve(peer, content, geometry, header),
+                None => self.handle(Input::ServeFailed { peer, content, range: header.range }),
+            },
+            Action::CancelServe { peer, content, range } => self.serving.cancel(peer, content, range),
+            Action::Store { ticket, content, range } => self.store_bytes(ticket, content, range),
+            Action::Discard { ticket } => {
+                self.tickets.remove(&ticket);
+            }
+            Action::PieceStored { .. } => {}
+            Action::ContentComplete { content } => self.outbox.push_back(MeshEvent::Complete(content)),
+            Action::Granted { content, piece, .. } => self.granted.entry(content).or_default().push(piece),
+            Action::CheckDocument { peer, envelope } => self.check_document(peer, envelope),
+            Action::ReadDocument { peer, id } => {
+                self.ask(Job::Read { peer, id });
+            }
+            Action::PeersKnown { peers } => {
+                for known in peers {
+                    self.dialer.on_heard(known.peer, known.addresses, Instant::now());
+                }
+            }
+            Action::SafeToLeave(safe) => self.outbox.push_back(MeshEvent::SafeToLeave(safe)),
+        }
+    }
+
+    fn disconnect(&mut self, peer: PeerId, reason: &DisconnectReason) {
+        let refuse_for = match reason {
+            DisconnectReason::Violation(violation) => {
+                tracing::warn!(target: "samara", event = "peer_violation", %peer, reason = %violation, "peer refused");
+                Some(VIOLATION_REFUSED)
+            }
+            DisconnectReason::Version | DisconnectReason::OtherSite => Some(STRANGER_REFUSED),
+            DisconnectReason::Surplus => Some(SURPLUS_REFUSED),
+            DisconnectReason::Silent => None,
+        };
+        tracing::debug!(%peer, %reason, "disconnect");
+        self.net.disconnect(peer, refuse_for);
+    }
+
+    fn store_bytes(&mut self, ticket: Ticket, content: ContentHash, range: PieceRange) {
+        let (Some(bytes), Some(&geometry)) = (self.tickets.remove(&ticket), self.geometries.get(&content))
+        else {
+            return self.handle(Input::StoreFailed { ticket, fault: StoreFault::Io });
+        };
+        let (store, done) = (self.store.clone(), self.done.clone());
+        tokio::spawn(async move {
+            let input = match store.write(content, &geometry, range, bytes).await {
+                Ok(()) => Done::Input(Input::Stored { ticket }),
+                Err(StoreError::WrongBytes { group }) => {
+                    Done::Input(Input::StoreFailed { ticket, fault: StoreFault::WrongBytes { group } })
+                }
+                Err(StoreError::NoSpace { .. }) => Done::NoSpace { content, ticket },
+                Err(error) => {
+                    tracing::error!(%error, %content, "cannot store received bytes");
+                    Done::Input(Input::StoreFailed { ticket, fault: StoreFault::Io })
+                }
+            };
+            let _ = done.send(input).await;
+        });
+    }
+
+    fn dial(&mut self) {
+        for dial in self.dialer.poll_dials(Instant::now()) {
+            self.net.dial(dial.peer, dial.addresses);
+        }
+    }
+
+    async fn write_ledger(&mut self) {
+        for (content, pieces) in std::mem::take(&mut self.granted) {
+            let state = self.state.clone();
+            let written = tokio::task::spawn_blocking(move || state.add_granted(content, &pieces)).await;
+            if let Ok(Err(error)) = written {
+                tracing::error!(%error, "cannot write the ledger of grants");
+            }
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,14 @@
+//! The mesh as both daemon and operator's tool run it: network, store and the loop that drives the mesh machine.
+
+pub mod net;
+pub mod store;
+
+mod command;
+mod dialer;
+mod driver;
+mod library;
+mod limiter;
+mod serving;
+
+pub use command::{MeshError, MeshEvent, MeshHandle, MeshView, PublishError};
+pub use driver::{MeshParts, start};
