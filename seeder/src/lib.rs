@@ -1,1 +1,48 @@
-//! x
+//! The operator's tool `samara` as a library, so that its parts are tested and `main` stays thin.
+//!
+//! A verb reads a site directory, asks for what it lacks, shows what it is about to sign, signs, and writes
+//! atomically. Data goes to standard output, everything else to standard error.
+
+pub mod cli;
+pub mod commands;
+
+pub mod failure;
+pub mod ui;
+
+pub mod files;
+pub mod keys;
+pub mod pack;
+pub mod release;
+pub mod show;
+pub mod signer;
+pub mod site;
+
+pub mod demo;
+pub mod mesh;
+pub mod serve;
+
+use clap::Parser as _;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Everything that the binary does: parses `args` (the first is the program's name), runs the verb, and says on
+/// standard error why it failed. Exit codes: see [`failure::Kind`].
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match cli::Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers and go to standard output with code 0; clap knows.
+            let code = u8::try_from(error.exit_code()).unwrap_or(1);
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let output = ui::Output::detect(cli.json);
+    match cli.command.run(&output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            failure.kind().into()
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The command line's frame; each verb declares its own arguments in `commands`.
+
+use crate::commands::Command;
+use clap::Parser;
+
+/// Signs releases and spreads them through a site.
+#[derive(Debug, Parser)]
+#[command(name = "samara", version, about, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// Print one JSON object a line on standard output instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  samara site init plant-7 --name 'Plant 7'       make keys and the trust root of a new site
+  samara enroll --site plant-7 DEVICE_ID          let a device in
+  samara publish --site plant-7 firmware.bin      sign a release and its rollout
+  samara inspect --site plant-7 FILE              what a document says and whether it is valid
+  samara withdraw --site plant-7 RELEASE --reason 'bricks model B'
+
+Environment:
+  SAMARA_PASSPHRASE_FILE  file with the keys' passphrase, readable by its owner only
+  NO_COLOR                no colour
+
+Exit codes:
+  0  done
+  1  failed for another reason
+  2  the command line is wrong
+  3  the site directory or a description file is wrong or missing
+  4  a key, passphrase, signature or document is wrong or not allowed
+  5  a file could not be read or written, or changed while it was read
+  6  nobody answered
+  7  the operator said no; nothing was signed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,96 @@
+//! `samara enroll`: lets devices into a site.
+
+use crate::failure::Failure;
+use crate::signer::{RoleName, Signer, show_before_signing};
+use crate::site::SiteDir;
+use crate::ui::Output;
+use samara_protocol::document::{Criticality, Enrollment};
+use samara_protocol::id::PeerId;
+use std::path::PathBuf;
+
+/// Enroll devices: sign that they belong to the site.
+///
+/// A device prints its id with `samara-node identity`. Enrolling a device again replaces what was said about it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  samara enroll --site plant-7 --name press-3 --hardware pump-b --tag line-2 DEVICE_ID
+  samara enroll --site plant-7 --yes $(cat device-ids)")]
+pub struct Args {
+    /// The site directory.
+    #[arg(long, env = "SAMARA_SITE")]
+    site: PathBuf,
+    /// Ids of the devices, 64 hexadecimal digits each.
+    #[arg(required = true, value_name = "DEVICE_ID")]
+    devices: Vec<PeerId>,
+    /// What people call the device; only with one device [default: the first digits of its id].
+    #[arg(long)]
+    name: Option<String>,
+    /// Product that it runs [default: the site's product].
+    #[arg(long)]
+    product: Option<String>,
+    /// Hardware variant.
+    #[arg(long, default_value = "generic")]
+    hardware: String,
+    /// Where it stands.
+    #[arg(long, default_value = "")]
+    area: String,
+    /// Tag for selecting devices; may be repeated.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Updated last: its failure hurts.
+    #[arg(long)]
+    critical: bool,
+    /// Sign without asking.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// Signs and writes the enrollments.
+pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
+    if args.name.is_some() && args.devices.len() > 1 {
+        return Err(Failure::usage("--name names one device, and several are given"));
+    }
+    let site = SiteDir::open(&args.site)?;
+    let mut writer = site.writer()?;
+    let mut signer = Signer::open(&site)?;
+    let mut enrollments = Vec::new();
+    for device in &args.devices {
+        let enrollment = describe(&args, &site, *device, writer.sequences.next_enrollment(*device));
+        show_before_signing(output, RoleName::Enroll.as_str(), &enrollment)?;
+        enrollments.push(enrollment);
+    }
+    output.confirm("Sign?", args.yes.into())?;
+    let signed = enrollments.iter().map(|e| signer.sign(RoleName::Enroll, e));
+    let signed = signed.collect::<Result<Vec<_>, _>>()?;
+    writer.save_sequences()?;
+    for (enrollment, signed) in enrollments.iter().zip(signed) {
+        let name = format!("enrollment-{}", enrollment.device.short());
+        let path = writer.put_document(&name, &signed.envelope)?;
+        output.line(format_args!(
+            "enrolled {} as {}: {}",
+            enrollment.device,
+            enrollment.name,
+            path.display()
+        ));
+        output.event(&serde_json::json!({
+            "event": "enrolled", "device": enrollment.device, "name": enrollment.name,
+            "sequence": enrollment.sequence, "document": signed.id, "file": path,
+        }));
+    }
+    Ok(())
+}
+
+fn describe(args: &Args, site: &SiteDir, device: PeerId, sequence: u64) -> Enrollment {
+    Enrollment {
+        site: site.settings().site,
+        device,
+        sequence,
+        name: args.name.clone().unwrap_or_else(|| device.short()),
+        product: args.product.clone().unwrap_or_else(|| site.settings().product.clone()),
+        hardware: args.hardware.clone(),
+        tags: args.tags.clone(),
+        area: args.area.clone(),
+        criticality: if args.critical { Criticality::Critical } else { Criticality::Normal },
+        crit: Vec::new(),
+    }
+}

@@ -1,0 +1,42 @@
+//! One file per verb: its arguments (`Args`) and what it does (`run`).
+//!
+//! A new verb is a file here with `Args` and `run(Args, &Output) -> Result<(), Failure>`, and a line in `verbs!`.
+
+use crate::failure::Failure;
+use crate::ui::Output;
+
+pub mod demo;
+pub mod enroll;
+pub mod inspect;
+pub mod publish;
+pub mod serve;
+pub mod site;
+pub mod status;
+pub mod withdraw;
+
+macro_rules! verbs {
+    ($($variant:ident => $module:ident),* $(,)?) => {
+        /// The verbs.
+        #[derive(Debug, clap::Subcommand)]
+        #[allow(missing_docs)] // a verb's help text is the comment of its `Args`
+        pub enum Command { $($variant($module::Args)),* }
+
+        impl Command {
+            /// Does it.
+            pub fn run(self, output: &Output) -> Result<(), Failure> {
+                match self { $(Self::$variant(args) => $module::run(args, output)),* }
+            }
+        }
+    };
+}
+
+verbs! {
+    Site => site,
+    Enroll => enroll,
+    Publish => publish,
+    Inspect => inspect,
+    Serve => serve,
+    Status => status,
+    Withdraw => withdraw,
+    Demo => demo,
+}

@@ -1,0 +1,216 @@
+//! `samara publish`: hashes artifacts, signs a Release and the Rollout that installs it.
+
+use crate::failure::Failure;
+use crate::keys;
+use crate::release::{ArtifactDescription, Contents, Description, gather};
+use crate::signer::{RoleName, Signed, Signer, show_before_signing};
+use crate::site::{SiteDir, SiteWriter};
+use crate::ui::{self, Output};
+use samara_protocol::document::{Release, Rollout, RolloutState, Selector};
+use samara_protocol::id::{DocumentId, RolloutId};
+use std::path::PathBuf;
+
+/// Publish a release: hash files and directories, sign what they are and that they are to be installed.
+///
+/// Everything that will be signed is shown first. On a terminal the operator is asked, unless --yes is given;
+/// without one nobody can answer, and what was shown is signed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  samara publish --site plant-7 firmware.bin
+  samara publish --site plant-7 --version 2.4.0 --destination www build/www
+  samara publish --site plant-7 --from release.toml --yes --json
+
+A directory is published as a tree. Several artifacts are one release: a device installs all or none.
+Files stay where they are and must not change until the release is spread; trees are copied to DIR/blobs.")]
+pub struct Args {
+    /// The site directory.
+    #[arg(long, env = "SAMARA_SITE")]
+    site: PathBuf,
+    /// Files and directories.
+    #[arg(value_name = "ARTIFACT", required_unless_present = "from", conflicts_with = "from")]
+    artifacts: Vec<PathBuf>,
+    /// Description of the release (TOML); other flags override what it says.
+    #[arg(long, value_name = "RELEASE_TOML")]
+    from: Option<PathBuf>,
+    /// Product [default: the site's product].
+    #[arg(long)]
+    product: Option<String>,
+    /// Channel [default: stable].
+    #[arg(long)]
+    channel: Option<String>,
+    /// Version for people [default: the number].
+    #[arg(long)]
+    version: Option<String>,
+    /// Number for machines, above the last one [default: the last one + 1].
+    #[arg(long)]
+    number: Option<u64>,
+    /// Who signs [default: the site's issuer].
+    #[arg(long)]
+    issuer: Option<String>,
+    /// Notes for people, in English.
+    #[arg(long)]
+    notes: Option<String>,
+    /// Where the artifact goes, below a device's install root; only with one artifact [default: its name].
+    #[arg(long, conflicts_with = "from")]
+    destination: Option<String>,
+    /// Name of the artifact; only with one [default: the file's name].
+    #[arg(long, conflicts_with = "from")]
+    name: Option<String>,
+    /// Sign without asking.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+const CHANNEL_DEFAULT: &str = "stable";
+
+/// Hashes, shows, asks, signs, writes.
+pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
+    let description = describe(&args)?;
+    let site = SiteDir::open(&args.site)?;
+    let mut writer = site.writer()?;
+    let mut signer = Signer::open(&site)?;
+    // Numbers are checked before gigabytes are hashed.
+    let mut release = outline(&site, &writer, &description)?;
+    let contents = gather(&description, &writer.blobs(), output)?;
+    release.artifacts.clone_from(&contents.artifacts);
+
+    let release_id = show_before_signing(output, RoleName::Release.as_str(), &release)?;
+    let rollout = roll_out(&site, &mut writer, signer.epoch(), release_id)?;
+    show_before_signing(output, RoleName::Rollout.as_str(), &rollout)?;
+    output.confirm("Sign both?", args.yes.into())?;
+    let signed_release = signer.sign(RoleName::Release, &release)?;
+    let signed_rollout = signer.sign(RoleName::Rollout, &rollout)?;
+
+    writer.sequences.raise_release(&release.issuer, &release.product, &release.channel, release.number);
+    writer.save_sequences()?;
+    // A document is visible to `serve` only after its bytes can be found, a rollout only after its release.
+    writer.add_sources(&contents.sources)?;
+    let release_file = writer.put_document(&release_name(&signed_release), &signed_release.envelope)?;
+    let rollout_file = writer.put_document(&rollout_name(rollout.rollout_id), &signed_rollout.envelope)?;
+
+    tell(output, &release, &contents, [&signed_release, &signed_rollout]);
+    output.event(&serde_json::json!({
+        "event": "published", "release": signed_release.id, "rollout": signed_rollout.id,
+        "rollout_id": rollout.rollout_id, "product": release.product, "channel": release.channel,
+        "version": release.version, "number": release.number, "bytes": release.bytes_total(),
+        "blobs": release.blobs(), "files": [release_file, rollout_file],
+    }));
+    Ok(())
+}
+
+fn describe(args: &Args) -> Result<Description, Failure> {
+    let mut description = match &args.from {
+        Some(path) => Description::read(path)?,
+        None => Description {
+            artifacts: args.artifacts.iter().cloned().map(ArtifactDescription::of_path).collect(),
+            ..Description::default()
+        },
+    };
+    match description.artifacts.as_mut_slice() {
+        [] => return Err(Failure::configuration("a release needs at least one [[artifact]]")),
+        [only] => {
+            only.name = args.name.clone().or(only.name.take());
+            only.destination = args.destination.clone().or(only.destination.take());
+        }
+        _ if args.name.is_some() || args.destination.is_some() => {
+            return Err(Failure::usage(
+                "--name and --destination are for one artifact; describe several in a file and give it with --from",
+            ));
+        }
+        _ => {}
+    }
+    let overrides = [
+        (&args.product, &mut description.product),
+        (&args.channel, &mut description.channel),
+        (&args.version, &mut description.version),
+        (&args.issuer, &mut description.issuer),
+    ];
+    for (said, described) in overrides {
+        if let Some(said) = said {
+            *described = Some(said.clone());
+        }
+    }
+    description.number = args.number.or(description.number);
+    if let Some(notes) = &args.notes {
+        description.notes.insert("en".into(), notes.clone());
+    }
+    Ok(description)
+}
+
+fn outline(site: &SiteDir, writer: &SiteWriter<'_>, d: &Description) -> Result<Release, Failure> {
+    let issuer = d.issuer.clone().unwrap_or_else(|| site.settings().issuer.clone());
+    let product = d.product.clone().unwrap_or_else(|| site.settings().product.clone());
+    let channel = d.channel.clone().unwrap_or_else(|| CHANNEL_DEFAULT.to_owned());
+    let last = writer.sequences.last_release(&issuer, &product, &channel);
+    let number = d.number.unwrap_or(last.saturating_add(1));
+    if number <= last {
+        return Err(Failure::configuration(format_args!(
+            "release number {number} is not above {last}, the last one of {product} on {channel}: devices refuse it"
+        )));
+    }
+    Ok(Release {
+        issuer,
+        product,
+        channel,
+        version: d.version.clone().unwrap_or_else(|| number.to_string()),
+        number,
+        security_counter: d.security_counter,
+        severity: d.severity.unwrap_or_default(),
+        notes: d.notes.clone(),
+        impact: d.impact.clone().into(),
+        compatibility: d.compatibility.clone().into(),
+        min_protocol: 0,
+        artifacts: Vec::new(),
+        crit: Vec::new(),
+    })
+}
+
+fn roll_out(
+    site: &SiteDir,
+    writer: &mut SiteWriter<'_>,
+    epoch: u64,
+    release: DocumentId,
+) -> Result<Rollout, Failure> {
+    let rollout_id = RolloutId(keys::random_bytes()?);
+    let sequence = writer.sequences.next_rollout(&rollout_id.to_string());
+    Ok(Rollout {
+        site: site.settings().site,
+        rollout_id,
+        epoch,
+        sequence,
+        release,
+        selector: Selector::All,
+        state: RolloutState::Active,
+        rollback_to: None,
+        fresh_until: None,
+        crit: Vec::new(),
+    })
+}
+
+fn release_name(release: &Signed) -> String {
+    format!("release-{}", release.id.short())
+}
+
+/// The file of a rollout: its next sequence replaces it.
+pub(super) fn rollout_name(id: RolloutId) -> String {
+    format!("rollout-{}", id.short())
+}
+
+fn tell(
+    output: &Output,
+    release: &Release,
+    contents: &Contents,
+    [signed_release, signed_rollout]: [&Signed; 2],
+) {
+    output.line(format_args!(
+        "published {} {} (number {} on {}): {} artifacts, {}",
+        release.product,
+        release.version,
+        release.number,
+        release.channel,
+        contents.artifacts.len(),
+        ui::bytes(release.bytes_total()),
+    ));
+    output.line(format_args!("release {}", signed_release.id));
+    output.line(format_args!("rollout {}", signed_rollout.id));
+}

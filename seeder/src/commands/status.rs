@@ -1,0 +1,133 @@
+//! `samara status`: joins as an observer, gathers the site's documents and prints where every device stands.
+
+use crate::failure::{Failure, Kind};
+use crate::mesh::{Join, JoinArgs, Joined, join};
+use crate::serve::block_on;
+use crate::site::SiteDir;
+use crate::ui::Output;
+use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
+use samara_node::mesh::MeshEvent;
+use samara_protocol::document::{Enrollment, Report};
+use samara_protocol::id::PeerId;
+use samara_protocol::rollout::SiteDocuments;
+use samara_protocol::trust::{Verified, VerifiedDocument};
+use samara_protocol::wire::ServeMode;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How long nothing new must come before the picture counts as whole.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Show where every device of the site stands, from the devices' own signed reports
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:
+  samara status --site plant-7
+  samara status --site plant-7 --no-mdns --peer /ip4/10.0.0.7/tcp/4810 --json")]
+pub struct Args {
+    /// The site's directory
+    #[arg(long, value_name = "DIR")]
+    pub site: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub join: JoinArgs,
+    /// Seconds to wait for somebody to answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    pub wait: u64,
+}
+
+/// Looks.
+pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
+    block_on(look(args, *output))?
+}
+
+#[derive(Default)]
+struct Picture {
+    enrollments: BTreeMap<PeerId, Verified<Enrollment>>,
+    reports: BTreeMap<PeerId, Verified<Report>>,
+    documents: SiteDocuments,
+}
+
+async fn look(args: Args, output: Output) -> Result<(), Failure> {
+    let site = SiteDir::open(&args.site)?;
+    let scratch = tempfile::tempdir().map_err(|e| Failure::new(Kind::Storage, e))?;
+    let how = Join { key: "observer", mode: ServeMode::Pull, copies_max: 0, uplink_limit: None };
+    let mut joined = join(&site, scratch.path(), &args.join, how).await?;
+    let picture = gather(&mut joined, Duration::from_secs(args.wait)).await;
+    joined.leave().await?;
+    let Some(picture) = picture else {
+        return Err(Failure::new(
+            Kind::Unreachable,
+            anyhow::anyhow!("nobody of the site answered within {} s; name a device with --peer", args.wait),
+        ));
+    };
+    show(&picture, &output);
+    Ok(())
+}
+
+async fn gather(joined: &mut Joined, wait: Duration) -> Option<Picture> {
+    let mut picture = Picture::default();
+    let start = Instant::now();
+    let mut last_news = None;
+    loop {
+        let deadline = match last_news {
+            Some(at) => at + QUIET,
+            None => start + wait,
+        };
+        let event = tokio::time::timeout_at(deadline.into(), joined.events.recv()).await;
+        match event {
+            Err(_elapsed) => return last_news.map(|_| picture),
+            Ok(None) => return None,
+            Ok(Some(MeshEvent::Neighbour { connected: true, .. })) => last_news = Some(Instant::now()),
+            Ok(Some(MeshEvent::Document(document))) => {
+                last_news = Some(Instant::now());
+                picture.add(*document);
+            }
+            Ok(Some(_)) => {}
+        }
+        // A busy site never falls quiet: what came until then is shown.
+        if start.elapsed() > wait + QUIET {
+            return Some(picture);
+        }
+    }
+}
+
+impl Picture {
+    fn add(&mut self, document: VerifiedDocument) {
+        match document {
+            VerifiedDocument::Enrollment(enrollment) => {
+                self.enrollments.insert(enrollment.device, enrollment);
+            }
+            VerifiedDocument::Report(report) => {
+                self.reports.insert(report.device, report);
+            }
+            other => self.documents.insert(other),
+        }
+    }
+}
+
+fn show(picture: &Picture, output: &Output) {
+    let releases = picture.documents.active_releases();
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_header(["device", "name", "area", "state", "release", "reason"]);
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for (device, enrollment) in &picture.enrollments {
+        let report = picture.reports.get(device);
+        let state = report.map_or("never heard of", |report| report.state.as_str());
+        let release = report.map_or_else(String::new, |r| crate::serve::release_name(&releases, r.release));
+        let reason = report.map_or("", |report| report.reason.as_str());
+        *counts.entry(state.to_owned()).or_default() += 1;
+        table.add_row([device.short().as_str(), &enrollment.name, &enrollment.area, state, &release, reason]);
+        output.event(&json!({
+            "event": "device", "device": device, "name": enrollment.name, "area": enrollment.area, "state": state,
+            "release": report.and_then(|r| r.release), "reason": reason,
+            "versions": report.map(|r| r.versions.clone()),
+        }));
+    }
+    output.line(&table);
+    let counted: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    output.line(format_args!("{} devices: {}", picture.enrollments.len(), counted.join(", ")));
+    output.event(&json!({"event": "site", "devices": picture.enrollments.len(), "states": counts}));
+}

@@ -1,0 +1,221 @@
+//! What the operator says about a release: `release.toml`, or its equivalent in flags.
+//!
+//! ```toml
+//! product = "pump"              # default: the site's product
+//! channel = "stable"            # default
+//! version = "2.4.0"             # for people; default: the number
+//! number = 24                   # for machines; default: the last one + 1
+//! issuer = "Acme"               # default: the site's issuer
+//! security_counter = 3          # default: 0
+//! severity = "normal"
+//! notes = { en = "Fixes the pressure alarm." }
+//! impact = { reboot = true, downtime_seconds = 40 }
+//! compatibility = { hardware = ["pump-b"], architecture = ["aarch64"], min_agent = "0.1.0" }
+//!
+//! [[artifact]]
+//! path = "build/firmware.bin"   # relative to this file; a directory becomes a tree
+//! name = "firmware"             # default: the file's name
+//! destination = "firmware.bin"  # below the device's install root; default: the name
+//! mode = "0644"                 # files only; default: the file's own
+//! when = { hardware = ["pump-b"] }
+//! ```
+//! A key that is not known here is an error, so that a typo does not sign something else.
+
+use crate::failure::Failure;
+use samara_protocol::artifact::safe_path;
+use samara_protocol::document::{Compatibility, Impact, Severity, When};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A release before it is hashed.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Description {
+    /// Who signs.
+    pub issuer: Option<String>,
+    /// For which product.
+    pub product: Option<String>,
+    /// On which channel.
+    pub channel: Option<String>,
+    /// For people.
+    pub version: Option<String>,
+    /// For machines.
+    pub number: Option<u64>,
+    /// Anti-rollback floor that devices raise when they commit.
+    pub security_counter: u64,
+    /// How urgent.
+    pub severity: Option<Severity>,
+    /// Release notes by language.
+    pub notes: BTreeMap<String, String>,
+    /// What installing costs.
+    pub impact: ImpactDescription,
+    /// Which devices it suits.
+    pub compatibility: CompatibilityDescription,
+    /// The artifacts, at least one.
+    #[serde(rename = "artifact")]
+    pub artifacts: Vec<ArtifactDescription>,
+}
+
+/// What installing costs.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImpactDescription {
+    reboot: bool,
+    downtime_seconds: u64,
+}
+
+/// Which devices a release suits; empty suits all.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CompatibilityDescription {
+    /// Hardware names.
+    pub hardware: Vec<String>,
+    /// Processor architectures.
+    pub architecture: Vec<String>,
+    min_agent: Option<String>,
+}
+
+/// For which devices an artifact is; empty is for all.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WhenDescription {
+    hardware: Vec<String>,
+    architecture: Vec<String>,
+}
+
+/// One file or tree.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactDescription {
+    /// Where it is on this machine.
+    pub path: PathBuf,
+    /// What it is called.
+    pub name: Option<String>,
+    /// Where it goes on a device.
+    pub destination: Option<String>,
+    /// Octal permissions of a file.
+    pub mode: Option<String>,
+    /// For which devices.
+    #[serde(default)]
+    pub when: WhenDescription,
+}
+
+impl Description {
+    /// Reads a `release.toml`; paths in it are relative to it.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let wrong =
+            |e: &dyn std::fmt::Display| Failure::configuration(format_args!("{}: {e}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|e| wrong(&e))?;
+        let mut description: Self = toml::from_str(&text).map_err(|e| wrong(&e))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for artifact in &mut description.artifacts {
+            artifact.path = folder.join(&artifact.path);
+            if let Some(mode) = &artifact.mode {
+                parse_mode(mode).map_err(|e| wrong(&e))?;
+            }
+        }
+        Ok(description)
+    }
+}
+
+impl ArtifactDescription {
+    /// A path and defaults for all else.
+    pub fn of_path(path: PathBuf) -> Self {
+        Self { path, name: None, destination: None, mode: None, when: WhenDescription::default() }
+    }
+
+    /// Its name: as said, else the last part of its path.
+    pub fn name(&self) -> Result<String, Failure> {
+        if let Some(name) = &self.name {
+            return Ok(name.clone());
+        }
+        // `.` and `..` have no last part until they are resolved.
+        let real = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        let last = real.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        last.ok_or_else(|| {
+            Failure::usage(format_args!("{} has no usable name; give one with --name", self.path.display()))
+        })
+    }
+
+    /// Where it goes: as said, else its name.
+    pub fn destination(&self) -> Result<String, Failure> {
+        let destination = self.destination.clone().map_or_else(|| self.name(), Ok)?;
+        match safe_path(&destination) {
+            Ok(()) => Ok(destination),
+            Err(fault) => Err(Failure::configuration(format_args!(
+                "destination {destination:?} of {} {fault}; it is a path below a device's install root",
+                self.path.display()
+            ))),
+        }
+    }
+
+    /// Its permissions, if said.
+    pub fn mode(&self) -> Result<Option<u32>, Failure> {
+        self.mode.as_deref().map(parse_mode).transpose().map_err(Failure::usage)
+    }
+}
+
+fn parse_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err(format!("mode {text:?} is not an octal number from 0000 to 0777")),
+    }
+}
+
+impl From<ImpactDescription> for Impact {
+    fn from(d: ImpactDescription) -> Self {
+        Self { reboot: d.reboot, downtime_seconds: d.downtime_seconds }
+    }
+}
+
+impl From<CompatibilityDescription> for Compatibility {
+    fn from(d: CompatibilityDescription) -> Self {
+        Self { hardware: d.hardware, architecture: d.architecture, min_agent: d.min_agent }
+    }
+}
+
+impl From<WhenDescription> for When {
+    fn from(d: WhenDescription) -> Self {
+        Self { hardware: d.hardware, architecture: d.architecture }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Description, Failure> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("release.toml");
+        std::fs::write(&path, text).unwrap();
+        let mut description = Description::read(&path)?;
+        for artifact in &mut description.artifacts {
+            artifact.path = artifact.path.strip_prefix(dir.path()).unwrap().to_owned();
+        }
+        Ok(description)
+    }
+
+    #[test]
+    fn the_example_in_the_documentation_is_understood() {
+        let source = include_str!("description.rs");
+        let lines =
+            source.lines().skip_while(|l| *l != "//! ```toml").skip(1).take_while(|l| *l != "//! ```");
+        let example: String = lines.map(|l| format!("{}\n", l.trim_start_matches("//!"))).collect();
+        let description = read(&example).unwrap();
+        assert_eq!(description.number, Some(24));
+        assert_eq!(description.artifacts[0].path, Path::new("build/firmware.bin"));
+        assert_eq!(description.artifacts[0].mode().unwrap(), Some(0o644));
+        assert_eq!(description.compatibility.hardware, ["pump-b"]);
+    }
+
+    #[test]
+    fn a_typo_is_an_error_that_names_file_and_line() {
+        for text in ["chanel = 'x'", "[impact]\nreboots = true", "[[artifact]]\npath = 'a'\nwehn = {}"] {
+            let message = read(text).unwrap_err().to_string();
+            assert!(message.contains("release.toml") && message.contains("unknown field"), "{message}");
+        }
+        let message = read("[[artifact]]\npath = 'a'\nmode = '0999'").unwrap_err().to_string();
+        assert!(message.contains("octal"), "{message}");
+    }
+}

@@ -1,0 +1,7 @@
+//! From files on disk to the payload of a Release: described, then hashed.
+
+mod contents;
+mod description;
+
+pub use contents::{Contents, gather};
+pub use description::{ArtifactDescription, Description};

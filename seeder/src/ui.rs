@@ -1,0 +1,197 @@
+//! How a verb speaks: data on standard output, everything else on standard error.
+//!
+//! | mode  | standard output            | standard error                                   |
+//! |-------|----------------------------|--------------------------------------------------|
+//! | json  | one JSON object a line     | plain notes and errors                           |
+//! | plain | lines without colour       | plain notes, no progress bars                    |
+//! | tty   | lines with colour          | notes, progress bars, questions                  |
+//!
+//! Colour is off when `NO_COLOR` is set to anything but the empty string (no-color.org).
+
+use crate::failure::{Failure, Kind};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _};
+
+/// What standard output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// For programs: one JSON object a line.
+    Json,
+    /// A pipe or file.
+    Plain,
+    /// A person's terminal.
+    Tty,
+}
+
+/// The look of a word; nothing depends on it alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// A title.
+    Strong,
+    /// Something good.
+    Good,
+    /// Something to look at.
+    Warning,
+    /// Something wrong.
+    Bad,
+    /// A detail.
+    Faint,
+}
+
+/// Where a verb writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    mode: Mode,
+    colour: bool,
+    bars: bool,
+}
+
+impl Output {
+    /// From the process's streams and environment.
+    pub fn detect(json: bool) -> Self {
+        let mode = match (json, io::stdout().is_terminal()) {
+            (true, _) => Mode::Json,
+            (false, true) => Mode::Tty,
+            (false, false) => Mode::Plain,
+        };
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let stderr_is_terminal = io::stderr().is_terminal();
+        Self {
+            mode,
+            // Painted words go to both streams: neither may be a file.
+            colour: mode == Mode::Tty && stderr_is_terminal && !no_colour && !dumb,
+            bars: mode != Mode::Json && stderr_is_terminal && !dumb,
+        }
+    }
+
+    /// A fixed mode without colour and bars, for tests and for verbs that run inside another.
+    pub fn plain(mode: Mode) -> Self {
+        Self { mode, colour: false, bars: false }
+    }
+
+    /// What standard output is.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether programs read standard output.
+    pub fn is_json(&self) -> bool {
+        self.mode == Mode::Json
+    }
+
+    /// A line of data for people or pipes; nothing in JSON mode.
+    pub fn line(&self, text: impl Display) {
+        if !self.is_json() {
+            write_line(&text);
+        }
+    }
+
+    /// One JSON object as a line, in JSON mode only.
+    pub fn event(&self, value: &impl Serialize) {
+        if self.is_json() {
+            match serde_json::to_string(value) {
+                Ok(text) => write_line(&text),
+                Err(error) => self.note(format_args!("this event has no JSON form: {error}")),
+            }
+        }
+    }
+
+    /// A remark for people, on standard error.
+    pub fn note(&self, text: impl Display) {
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Why the verb failed; in JSON mode also as the last event.
+    pub fn failure(&self, failure: &Failure) {
+        self.note(format_args!("samara: {failure}"));
+        self.event(&serde_json::json!({
+            "event": "failed", "exit_code": failure.kind() as u8, "reason": failure.to_string(),
+        }));
+    }
+
+    /// `text` with a look where colour is on.
+    pub fn paint(&self, look: Look, text: impl Display) -> String {
+        if !self.colour {
+            return text.to_string();
+        }
+        let code = match look {
+            Look::Strong => "1",
+            Look::Good => "32",
+            Look::Warning => "33",
+            Look::Bad => "31",
+            Look::Faint => "2",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    /// A bar that counts bytes, on standard error; invisible where nobody watches.
+    pub fn progress(&self, label: &str, bytes_total: u64) -> ProgressBar {
+        let target = if self.bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(bytes_total), target);
+        let template = "{msg:20} {wide_bar} {bytes:>11} of {total_bytes} {bytes_per_sec:>12} {eta:>4}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.with_message(label.to_owned())
+    }
+
+    /// Asks before something that cannot be taken back. Without a terminal on standard input nobody can answer
+    /// and the verb goes on: what is about to happen was shown, and a script asked for it.
+    pub fn confirm(&self, question: &str, consent: Consent) -> Result<(), Failure> {
+        if consent == Consent::Given || !io::stdin().is_terminal() {
+            return Ok(());
+        }
+        let _ = write!(io::stderr().lock(), "{question} [y/N] ");
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).map_err(|e| Failure::new(Kind::Declined, e))?;
+        match answer.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => Err(Failure::new(Kind::Declined, anyhow::anyhow!("declined: nothing was signed"))),
+        }
+    }
+}
+
+/// Whether the operator agreed on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// `--yes`.
+    Given,
+    /// Ask.
+    Needed,
+}
+
+impl From<bool> for Consent {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Given } else { Self::Needed }
+    }
+}
+
+/// Bytes for people: `64.0 MiB`.
+pub fn bytes(count: u64) -> String {
+    indicatif::BinaryBytes(count).to_string()
+}
+
+// A closed pipe (`samara ... | head`) is the reader's wish, not an error.
+fn write_line(text: &impl Display) {
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_appears_only_where_it_is_on() {
+        assert_eq!(Output::plain(Mode::Tty).paint(Look::Good, "ok"), "ok");
+        let coloured = Output { mode: Mode::Tty, colour: true, bars: false };
+        assert_eq!(coloured.paint(Look::Good, "ok"), "\x1b[32mok\x1b[0m");
+    }
+
+    #[test]
+    fn consent_on_the_command_line_asks_nobody() {
+        assert!(Output::plain(Mode::Plain).confirm("Sign?", Consent::Given).is_ok());
+    }
+}

@@ -1,0 +1,174 @@
+//! Stories of a whole site, on real processes, sockets and disks.
+
+mod support;
+
+use std::io::{Seek as _, SeekFrom, Write as _};
+use support::{Site, ok, samara, wait_for};
+
+const MIB: usize = 1 << 20;
+
+#[test]
+fn a_release_reaches_every_device_while_it_leaves_the_laptop_once_and_the_laptop_may_go() {
+    let mut site = Site::new("open", 3);
+    let content = site.publish_noise(6 * MIB);
+    site.start_devices();
+    let mut seeder = site.serve(&["--uplink-limit", "40mbit", "--until-safe"]);
+    assert_eq!(seeder.wait(), 0);
+    site.wait_installed(&content);
+    let left = seeder.events("left").pop().unwrap();
+    assert_eq!(left["safe"], true);
+    assert!(left["copies"].as_f64().unwrap() <= 1.05, "{left}");
+    for device in &site.devices {
+        let release = wait_for("the release to count as installed", || {
+            device.release().filter(|release| release["state"] == "installed")
+        });
+        assert_eq!(release["bytes_have"], release["bytes_total"]);
+    }
+}
+
+#[test]
+fn a_device_that_is_killed_while_it_receives_goes_on_where_it_was() {
+    let mut site = Site::new("open", 2);
+    let content = site.publish_noise(8 * MIB);
+    site.start_devices();
+    let _seeder = site.serve(&["--uplink-limit", "20mbit"]);
+    let before = wait_for("half of the bytes", || {
+        let have = site.devices[1].release()?["bytes_have"].as_u64()?;
+        (have > 3 * MIB as u64).then_some(have)
+    });
+    site.devices[1].kill();
+    site.devices[1].start();
+    site.wait_installed(&content);
+    let release = site.devices[1].release().unwrap();
+    let fetched: u64 = release["sources"].as_object().unwrap().values().filter_map(|v| v.as_u64()).sum();
+    assert!(fetched + before <= content.len() as u64 + 131_072, "{before} were there, {fetched} came again");
+}
+
+#[test]
+fn bytes_that_were_damaged_while_a_device_was_down_are_found_and_fetched_again() {
+    let mut site = Site::new("open", 3);
+    let content = site.publish_noise(4 * MIB);
+    site.start_devices();
+    let mut seeder = site.serve(&["--until-safe"]);
+    assert_eq!(seeder.wait(), 0);
+    site.wait_installed(&content);
+    let damages: [fn(&std::path::Path); 3] = [
+        |path| {
+            let mut file = std::fs::File::options().write(true).open(path).unwrap();
+            file.seek(SeekFrom::Start(2 * MIB as u64)).unwrap();
+            file.write_all(b"flipped").unwrap();
+        },
+        |path| std::fs::File::options().write(true).open(path).unwrap().set_len(MIB as u64).unwrap(),
+        |path| std::fs::remove_file(path).unwrap(),
+    ];
+    for damage in damages {
+        site.devices[2].stop();
+        damage(&site.devices[2].stored_file());
+        site.devices[2].start();
+        let release = wait_for("the damage to be repaired", || {
+            let release = site.devices[2].release()?;
+            (release["bytes_have"] == release["bytes_total"]).then_some(release)
+        });
+        let fetched: u64 = release["sources"].as_object().unwrap().values().filter_map(|v| v.as_u64()).sum();
+        assert!(fetched > 0, "{release}");
+        assert_eq!(site.devices[2].installed().unwrap(), content);
+    }
+}
+
+#[test]
+fn a_closed_mesh_lets_no_stranger_in() {
+    let mut site = Site::new("closed", 2);
+    let content = site.publish_noise(MIB);
+    site.add_device();
+    site.start_devices();
+    let _seeder = site.serve(&[]);
+    for device in &site.devices[..2] {
+        wait_for("an enrolled device to install", || (device.installed()? == content).then_some(()));
+    }
+    let stranger = site.devices[2].status().unwrap();
+    assert_eq!(stranger["neighbours"].as_array().unwrap().len(), 0, "{stranger}");
+    assert_eq!(stranger["releases"].as_array().unwrap().len(), 0, "{stranger}");
+    let id = site.devices[2].id.clone();
+    assert!(site.devices[2].installed().is_none());
+    ok(samara().args(["enroll", "--site"]).arg(site.dir()).arg(&id));
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_served_is_noticed_and_never_reaches_a_device() {
+    let mut site = Site::new("open", 2);
+    site.publish_noise(16 * MIB);
+    site.start_devices();
+    let mut seeder = site.serve(&["--uplink-limit", "20mbit"]);
+    wait_for("the first bytes", || (site.devices[1].release()?["bytes_have"].as_u64()? > 0).then_some(()));
+    let path = site.scratch.path().join("artifact.bin");
+    std::fs::write(&path, support::noise(16 * MIB, 2)).unwrap();
+    assert_eq!(seeder.wait(), 5);
+    let said = std::fs::read_to_string(site.scratch.path().join("serve.log")).unwrap();
+    assert!(said.contains("artifact.bin") && said.contains("changed"), "{said}");
+    assert!(site.devices.iter().all(|device| device.installed().is_none()));
+}
+
+#[test]
+fn a_seeder_that_is_killed_and_comes_back_goes_on_where_it_was() {
+    let mut site = Site::new("open", 2);
+    let content = site.publish_noise(8 * MIB);
+    site.start_devices();
+    let mut seeder = site.serve(&["--uplink-limit", "20mbit"]);
+    wait_for("a third of the bytes", || {
+        (site.devices[1].release()?["bytes_have"].as_u64()? > 3 * MIB as u64).then_some(())
+    });
+    let sent_before = seeder.events("progress").pop().unwrap()["sent_bytes"].as_u64().unwrap();
+    seeder.kill();
+    let seeder = site.serve(&["--uplink-limit", "20mbit"]);
+    site.wait_installed(&content);
+    let sent_after = wait_for("a last view", || seeder.events("progress").pop()?["sent_bytes"].as_u64());
+    let copies = (sent_before + sent_after) as f64 / content.len() as f64;
+    assert!(copies <= 1.12, "{copies} copies");
+}
+
+#[test]
+fn a_late_device_gets_everything_from_its_peers_and_status_tells_of_the_whole_site() {
+    let mut site = Site::new("open", 3);
+    let content = site.publish_noise(2 * MIB);
+    let mut late = site.devices.pop().unwrap();
+    site.start_devices();
+    let mut seeder = site.serve(&["--until-safe"]);
+    assert_eq!(seeder.wait(), 0);
+    site.wait_installed(&content);
+    late.start();
+    wait_for("the late device", || (late.installed()? == content).then_some(()));
+    let mut status = samara();
+    status.args(["--json", "status", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    status.args(["--peer", &site.devices[0].address, "--site"]).arg(site.dir());
+    let installed = wait_for("three reports", || {
+        let output = ok(&mut status);
+        let text = String::from_utf8(output.stdout).unwrap();
+        (text.matches("\"state\":\"installed\"").count() == 3).then_some(text)
+    });
+    assert!(installed.contains(&late.id), "{installed}");
+}
+
+#[test]
+fn a_withdrawn_release_is_not_installed_by_a_device_that_comes_later() {
+    let mut site = Site::new("open", 2);
+    let content = site.publish_noise(MIB);
+    let mut late = site.devices.pop().unwrap();
+    site.start_devices();
+    let mut seeder = site.serve(&[]);
+    site.wait_installed(&content);
+    seeder.stop();
+    let release = site.devices[0].release().unwrap()["id"].as_str().unwrap().to_owned();
+    ok(samara().args(["withdraw", "--yes", "--reason", "it bricks", "--site"]).arg(site.dir()).arg(&release));
+    site.publish(&site.scratch.path().join("site/node.toml"), "2");
+    let _seeder = site.serve(&[]);
+    late.start();
+    let second = std::fs::read(site.dir().join("node.toml")).unwrap();
+    wait_for("the second release", || (late.installed()? == second).then_some(()));
+    assert!(
+        late.status().unwrap()["releases"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|r| r["id"] != release || r["state"] != "installed")
+    );
+}

@@ -1,0 +1,261 @@
+//! A site with real processes on loopback, for stories: directories, daemons, a seeder, and how to look at them.
+
+#![allow(dead_code)] // each story uses its own part
+
+use serde_json::Value;
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The longest that any story waits for one thing.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The operator's program.
+pub fn samara() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_samara"));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// The device's program. Its package has tests of its own, so that cargo builds it beside ours.
+fn node_program() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_samara")).with_file_name("samara-node");
+    assert!(path.exists(), "{} is missing: run the tests of the whole workspace", path.display());
+    path
+}
+
+/// Runs to the end and insists on success.
+pub fn ok(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// Waits until `look` finds something.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Bytes that no compression and no luck makes equal.
+pub fn noise(bytes: usize, rng_seed: u64) -> Vec<u8> {
+    let mut rng = samara_protocol::rng::Prng::new(rng_seed);
+    std::iter::repeat_with(|| rng.next_u64().to_le_bytes()).flatten().take(bytes).collect()
+}
+
+/// A site directory and its devices.
+pub struct Site {
+    pub scratch: TempDir,
+    pub devices: Vec<Device>,
+}
+
+impl Site {
+    /// A site with `count` enrolled devices that are not running yet.
+    pub fn new(mesh: &str, count: usize) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut site = Self { scratch, devices: Vec::new() };
+        ok(samara()
+            .args(["site", "init", "--name", "Test", "--no-passphrase", "--mesh", mesh])
+            .arg(site.dir()));
+        (0..count).for_each(|_| site.add_device());
+        let ids: Vec<_> = site.devices.iter().map(|d| d.id.clone()).collect();
+        ok(samara().args(["enroll", "--site"]).arg(site.dir()).args(ids));
+        for device in &site.devices {
+            let file = format!("documents/enrollment-{}.json", &device.id[..10]);
+            std::fs::copy(site.dir().join(file), device.dir.join("enrollment.json")).unwrap();
+            let config = std::fs::read_to_string(device.dir.join("node.toml")).unwrap();
+            let config = config.replace("[install]", "[device]\nenrollment = \"enrollment.json\"\n[install]");
+            std::fs::write(device.dir.join("node.toml"), config).unwrap();
+        }
+        site
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        self.scratch.path().join("site")
+    }
+
+    /// A device that is not enrolled yet; all but the first know the first's address.
+    pub fn add_device(&mut self) {
+        let dir = self.scratch.path().join(format!("device-{}", self.devices.len()));
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::copy(self.dir().join("trust-root.json"), dir.join("trust-root.json")).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("/ip4/127.0.0.1/tcp/{port}");
+        let peers: Vec<_> = self.devices.first().map(|d| d.address.clone()).into_iter().collect();
+        let config = format!(
+            "trust_root = \"trust-root.json\"\ndata_dir = \"data\"\n[install]\nroot = \"install\"\n\
+             [mesh]\nlisten = [{address:?}]\nmdns = false\npeers = {peers:?}\n[log]\nformat = \"json\"\n"
+        );
+        std::fs::write(dir.join("node.toml"), config).unwrap();
+        let shown =
+            ok(Command::new(node_program()).args(["identity", "--config"]).arg(dir.join("node.toml")));
+        let id = String::from_utf8(shown.stdout).unwrap().trim().to_owned();
+        self.devices.push(Device { id, dir, address, child: None });
+    }
+
+    /// Signs a release of `path` as `version` to be installed at `app`.
+    pub fn publish(&self, path: &Path, version: &str) {
+        let mut command = samara();
+        command
+            .args(["publish", "--yes", "--destination", "app", "--version", version, "--site"])
+            .arg(self.dir());
+        ok(command.arg(path));
+    }
+
+    /// A file of noise, published as version 1.
+    pub fn publish_noise(&self, bytes: usize) -> Vec<u8> {
+        let content = noise(bytes, 1);
+        let path = self.scratch.path().join("artifact.bin");
+        std::fs::write(&path, &content).unwrap();
+        self.publish(&path, "1");
+        content
+    }
+
+    pub fn start_devices(&mut self) {
+        self.devices.iter_mut().for_each(Device::start);
+    }
+
+    /// Starts `samara serve`.
+    pub fn serve(&self, arguments: &[&str]) -> Seeder {
+        let out = self.scratch.path().join("serve.jsonl");
+        let mut command = samara();
+        command
+            .args(["--json", "serve", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0", "--site"])
+            .arg(self.dir());
+        command.args(["--peer", &self.devices[0].address]).args(arguments);
+        command.stdout(File::create(&out).unwrap());
+        command.stderr(File::create(self.scratch.path().join("serve.log")).unwrap());
+        Seeder { child: command.spawn().unwrap(), out }
+    }
+
+    /// Waits until every running device has `content` in place.
+    pub fn wait_installed(&self, content: &[u8]) {
+        for device in self.devices.iter().filter(|d| d.child.is_some()) {
+            wait_for(&format!("{} to install", device.dir.display()), || {
+                (std::fs::read(device.dir.join("install/app")).ok()? == content).then_some(())
+            });
+        }
+    }
+}
+
+/// One device.
+pub struct Device {
+    pub id: String,
+    pub dir: PathBuf,
+    pub address: String,
+    pub child: Option<Child>,
+}
+
+impl Device {
+    pub fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(self.dir.join("log.jsonl")).unwrap();
+        let mut command = Command::new(node_program());
+        command.args(["run", "--config"]).arg(self.dir.join("node.toml")).stdin(Stdio::null());
+        self.child = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        wait_for("a daemon to answer", || self.status());
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM, and a clean end within the test's patience.
+    pub fn stop(&mut self) {
+        let mut child = self.child.take().unwrap();
+        terminate(&child);
+        let status = wait_for("a daemon to end", || child.try_wait().unwrap());
+        assert!(status.success(), "{status}");
+    }
+
+    pub fn status(&self) -> Option<Value> {
+        let mut command = Command::new(node_program());
+        let output =
+            command.args(["status", "--json", "--config"]).arg(self.dir.join("node.toml")).output().unwrap();
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    /// The first release in its status.
+    pub fn release(&self) -> Option<Value> {
+        self.status()?["releases"].get(0).cloned()
+    }
+
+    /// Lines of its log with this event.
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        let log = std::fs::read_to_string(self.dir.join("log.jsonl")).unwrap_or_default();
+        let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.filter(|event| event["event"] == name).collect()
+    }
+
+    pub fn installed(&self) -> Option<Vec<u8>> {
+        std::fs::read(self.dir.join("install/app")).ok()
+    }
+
+    /// The largest file of its store: the artifact's bytes.
+    pub fn stored_file(&self) -> PathBuf {
+        let files = walkdir::WalkDir::new(self.dir.join("data/store")).into_iter().filter_map(Result::ok);
+        let files =
+            files.filter(|f| f.file_type().is_file() && f.path().extension().is_some_and(|e| e == "data"));
+        files.max_by_key(|f| f.metadata().unwrap().len()).expect("a data file").into_path()
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A running `samara serve`.
+pub struct Seeder {
+    child: Child,
+    out: PathBuf,
+}
+
+impl Seeder {
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.out).unwrap_or_default();
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.filter(|event| event["event"] == name).collect()
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; its exit code.
+    pub fn stop(&mut self) -> i32 {
+        terminate(&self.child);
+        self.wait()
+    }
+
+    /// Its exit code when it ends by itself.
+    pub fn wait(&mut self) -> i32 {
+        wait_for("the seeder to end", || self.child.try_wait().unwrap()).code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Seeder {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn terminate(child: &Child) {
+    let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+}
