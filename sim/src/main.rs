@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `samara-sim` command: `samara_sim::cli` does everything.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    samara_sim::cli::main()
+}

@@ -1,0 +1,123 @@
+//! The lab: one plan, real processes, one report.
+//!
+//! [`run`] prepares a site with the product's own commands, makes the network, starts the devices, then the seeder;
+//! the clock starts with the seeder's process and a device is done at the time its own log gives. Everything is
+//! bounded in time by the plan. Whatever happens, also SIGINT or SIGTERM, the processes, the namespaces and (unless
+//! they are to be kept) the files of this run are gone when [`run`] returns, and nothing else is touched.
+
+mod driver;
+mod files;
+mod netns;
+mod party;
+mod process;
+mod schedule;
+mod site;
+mod tools;
+mod verdict;
+mod watch;
+
+use crate::plan::Plan;
+use anyhow::{Context, bail};
+use netns::Net;
+use samara_protocol::measure::RunReport;
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tempfile::TempDir;
+
+/// Files of the devices are here unless said otherwise: storage must not be what is measured.
+const MEMORY_DIR: &str = "/dev/shm";
+
+/// How a plan is run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where `samara` and `samara-node` are.
+    pub bin_dir: PathBuf,
+    /// Where the run's directory is made; memory if `None`.
+    pub work_dir: Option<PathBuf>,
+    /// Whether the run's directory stays.
+    pub keep: bool,
+}
+
+/// What came out.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// The plan's name.
+    pub plan: String,
+    /// What the network really was, in words.
+    pub network: String,
+    /// The numbers.
+    pub report: RunReport,
+    /// One sentence for each expectation that failed.
+    pub failures: Vec<String>,
+}
+
+/// Set by SIGINT and SIGTERM, which then no longer end this process.
+#[derive(Debug, Clone)]
+struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    fn register() -> anyhow::Result<Self> {
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&flag)).context("cannot handle signals")?;
+        }
+        Ok(Self(flag))
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if self.0.load(Ordering::Relaxed) {
+            bail!("interrupted; everything of this run is removed");
+        }
+        Ok(())
+    }
+}
+
+/// Runs a plan. Errors are those of the lab itself or of a process that broke down; a run that only misses its
+/// numbers is an [`Outcome`] with failures.
+pub fn run(plan: &Plan, options: &Options) -> anyhow::Result<Outcome> {
+    tools::check_system()?;
+    let samara = tools::binary(&options.bin_dir, "samara")?;
+    let node = tools::binary(&options.bin_dir, "samara-node")?;
+    let interrupt = Interrupt::register()?;
+    let dir = work_dir(options)?;
+
+    eprintln!("lab: {}: {}", plan.name, plan.about);
+    let net = Net::create(plan)?;
+    interrupt.check()?;
+    let network = format!(
+        "{} devices, seeder {}, devices {} up {} down, TCP {}",
+        plan.devices.count,
+        plan.seeder.up,
+        plan.devices.up,
+        plan.devices.down,
+        net.congestion_control()?
+    );
+    eprintln!("lab: {network}");
+    let site = site::Site::prepare(plan, &net, dir.path(), site::Programs { samara, node }, &interrupt)?;
+    let finished = driver::Driver::new(plan, &net, &site, interrupt).and_then(driver::Driver::run);
+    if options.keep {
+        eprintln!("lab: files and logs are in {}", dir.keep().display());
+    }
+    let (report, mut failures) = finished?;
+    failures.extend(verdict::failures(plan, &report));
+    Ok(Outcome { plan: plan.name.clone(), network, report, failures })
+}
+
+fn work_dir(options: &Options) -> anyhow::Result<TempDir> {
+    let memory = Path::new(MEMORY_DIR);
+    let parent = match &options.work_dir {
+        Some(dir) => dir.clone(),
+        None if memory.is_dir() => memory.to_path_buf(),
+        None => std::env::temp_dir(),
+    };
+    let dir = tempfile::Builder::new().prefix("samara-lab-").tempdir_in(&parent);
+    dir.with_context(|| format!("cannot make a directory in {}", parent.display()))
+}
+
+/// What a device is called in reports, files and its enrollment.
+fn device_name(device: usize) -> String {
+    format!("d{device}")
+}

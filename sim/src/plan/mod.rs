@@ -1,0 +1,287 @@
+//! What a run is: devices, links, an artifact, what happens to whom, and which numbers must come out.
+//!
+//! A plan is TOML, knows nothing of how it is run, and is refused as a whole when a key is unknown or a value
+//! makes no sense: the error names the line, the key, and what was expected. Devices are numbered from 0.
+
+mod event;
+mod unit;
+
+pub use event::{Discovery, Event, Milestone, Moment, Party, Verb};
+pub use unit::{Rate, Size};
+
+use samara_protocol::measure::{LinkRates, lower_bound_seconds};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// More devices than this do not fit the lab's address plan, nor a machine.
+pub const DEVICES_MAX: usize = 250;
+
+/// A well-formed plan.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The file's name without its ending.
+    #[serde(skip)]
+    pub name: String,
+    /// One sentence about what the plan shows.
+    #[serde(default)]
+    pub about: String,
+    /// Seconds after the seeder's start at which the run ends, whatever happened.
+    #[serde(default = "timeout_default")]
+    pub timeout: f64,
+    /// Seconds between the last device's start and the seeder's.
+    #[serde(default = "settle_default")]
+    pub settle: f64,
+    /// The devices and their links.
+    pub devices: Devices,
+    /// The seeder's link.
+    pub seeder: Seeder,
+    /// What is spread.
+    pub artifact: Artifact,
+    /// How the links behave.
+    #[serde(default)]
+    pub network: Network,
+    #[serde(default)]
+    events: Vec<Spanned<event::EventText>>,
+    /// What happens when, in the order of the file.
+    #[serde(skip)]
+    pub happenings: Vec<Event>,
+    /// Which numbers must come out.
+    #[serde(default)]
+    pub expect: Expect,
+}
+
+/// A number of devices with equal links, and the exceptions.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Devices {
+    /// How many.
+    pub count: usize,
+    /// From a device into the network.
+    pub up: Rate,
+    /// From the network to a device.
+    pub down: Rate,
+    /// Devices with other links.
+    #[serde(default)]
+    pub overrides: Vec<Override>,
+}
+
+/// One device's own link.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// The device's number.
+    pub who: usize,
+    /// Its uplink, if not as all.
+    pub up: Option<Rate>,
+    /// Its downlink, if not as all.
+    pub down: Option<Rate>,
+}
+
+/// The operator's laptop.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seeder {
+    /// Its uplink. Its downlink has no limit.
+    pub up: Rate,
+}
+
+/// What is spread; its bytes are random, and the same in every run.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    /// One file, or a tree of many.
+    pub kind: ArtifactKind,
+    /// All of it.
+    pub bytes: Size,
+    /// Files of a tree; the bytes are divided among them unequally.
+    #[serde(default = "files_default")]
+    pub files: usize,
+}
+
+/// The shape of an artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ArtifactKind {
+    /// One file.
+    File,
+    /// A directory with many files.
+    Tree,
+}
+
+/// How the links behave.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// The kernel's TCP congestion control in every namespace.
+    pub congestion_control: String,
+    /// How devices find each other.
+    pub discovery: Discovery,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self { congestion_control: "cubic".into(), discovery: Discovery::Mdns }
+    }
+}
+
+/// Limits that a run must keep; what is not named is not judged.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// Last device ÷ lower bound.
+    pub max_time_ratio: Option<f64>,
+    /// All bytes on the seeder's link ÷ artifact.
+    pub max_wire_copies: Option<f64>,
+    /// Artifact bytes the seeder sent ÷ artifact.
+    pub max_seeder_copies: Option<f64>,
+    /// Peak memory of the largest device, MiB.
+    pub max_rss_mib: Option<f64>,
+    /// A late device's time ÷ (artifact ÷ its downlink).
+    pub max_join_ratio: Option<f64>,
+    /// Whether every device that was not taken away for good must finish.
+    #[serde(default = "yes")]
+    pub all_living_verified: Option<bool>,
+}
+
+/// Why a plan was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The file cannot be read.
+    #[error("cannot read the plan {}: {cause}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The text is not a plan.
+    #[error("{}: {cause}", path.display())]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Line, key, and what was expected.
+        cause: Box<toml::de::Error>,
+    },
+    /// A value makes no sense.
+    #[error("{}: {}`{key}` {fault}", path.display(), line.map_or(String::new(), |line| format!("line {line}: ")))]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// Where, if known.
+        line: Option<usize>,
+        /// Which key.
+        key: String,
+        /// What it is and what was expected.
+        fault: String,
+    },
+}
+
+impl Plan {
+    /// Reads a plan from a file.
+    pub fn load(path: &Path) -> Result<Self, PlanError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| PlanError::Read { path: path.to_path_buf(), cause })?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads a plan from its text; `path` names it.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, PlanError> {
+        let mut plan: Self = toml::from_str(text)
+            .map_err(|cause| PlanError::Syntax { path: path.to_path_buf(), cause: Box::new(cause) })?;
+        plan.name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let at = |line, key: &str, fault: String| PlanError::Value {
+            path: path.to_path_buf(),
+            line,
+            key: key.into(),
+            fault,
+        };
+        plan.check().map_err(|(key, fault)| at(None, key, fault))?;
+        for (index, text_of) in std::mem::take(&mut plan.events).into_iter().enumerate() {
+            let line = text[..text_of.span().start.min(text.len())].matches('\n').count() + 1;
+            let event = text_of
+                .into_inner()
+                .resolve(plan.devices.count)
+                .map_err(|(key, fault)| at(Some(line), &format!("events[{index}].{key}"), fault))?;
+            plan.happenings.push(event);
+        }
+        Ok(plan)
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let count = self.devices.count;
+        if !(1..=DEVICES_MAX).contains(&count) {
+            return Err(("devices.count", format!("is {count}, expected 1 to {DEVICES_MAX}")));
+        }
+        if let Some(wrong) = self.devices.overrides.iter().find(|o| o.who >= count) {
+            return Err((
+                "devices.overrides",
+                format!("names device {}, the last is {}", wrong.who, count - 1),
+            ));
+        }
+        if !(self.timeout > 0.0 && self.timeout <= 3600.0) {
+            return Err(("timeout", format!("is {}, expected seconds up to 3600", self.timeout)));
+        }
+        if !(self.settle >= 0.0 && self.settle <= 60.0) {
+            return Err(("settle", format!("is {}, expected seconds up to 60", self.settle)));
+        }
+        if self.artifact.files == 0 || self.artifact.bytes.0 < self.artifact.files as u64 {
+            return Err((
+                "artifact.files",
+                format!("is {}, expected at least a byte a file", self.artifact.files),
+            ));
+        }
+        if self.artifact.kind == ArtifactKind::File && self.artifact.files > 1 {
+            return Err(("artifact.files", "is for kind = \"tree\"".into()));
+        }
+        let algorithm = &self.network.congestion_control;
+        if algorithm.is_empty() || !algorithm.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return Err((
+                "network.congestion_control",
+                format!("is {algorithm:?}, expected a name as cubic"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The links of one device.
+    pub fn link(&self, device: usize) -> LinkRates {
+        let own = self.devices.overrides.iter().rev();
+        let mut own = own.filter(|o| o.who == device);
+        let up = own.clone().find_map(|o| o.up).unwrap_or(self.devices.up);
+        let down = own.find_map(|o| o.down).unwrap_or(self.devices.down);
+        LinkRates { up: up.0, down: down.0 }
+    }
+
+    /// Whether a device is away until an event brings it.
+    pub fn joins_late(&self, device: usize) -> bool {
+        self.happenings.iter().any(|e| e.verb == Verb::Join && e.who.contains(&Party::Device(device)))
+    }
+
+    /// The bound for the devices that are there from the start.
+    pub fn lower_bound_seconds(&self) -> Option<f64> {
+        let present = (0..self.devices.count).filter(|device| !self.joins_late(*device));
+        let links: Vec<LinkRates> = present.map(|device| self.link(device)).collect();
+        lower_bound_seconds(self.artifact.bytes.0, self.seeder.up.0, &links)
+    }
+}
+
+fn timeout_default() -> f64 {
+    300.0
+}
+
+fn settle_default() -> f64 {
+    3.0
+}
+
+fn files_default() -> usize {
+    1
+}
+
+fn yes() -> Option<bool> {
+    Some(true)
+}
+
+#[cfg(test)]
+mod tests;
