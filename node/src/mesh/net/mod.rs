@@ -1,7 +1,7 @@
 //! The network behind one handle: libp2p over TCP, Noise and Yamux, mDNS, limits. Nobody else names a libp2p type.
 //!
-//! One task owns the libp2p swarm. A neighbour is one connection with four streams ([`streams`]), read and written by
-//! four tasks ([`link`]). Queues are bounded: what a peer sends waits in TCP, what it does not take costs it the
+//! One task owns the libp2p swarm. A neighbour is one connection with four streams (`streams`), read and written by
+//! four tasks (`link`). Queues are bounded: what a peer sends waits in TCP, what it does not take costs it the
 //! connection.
 
 mod address;
