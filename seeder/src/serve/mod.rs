@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often the live view is made anew.
-const VIEW_EVERY: Duration = Duration::from_millis(500);
+const VIEW_EVERY: Duration = Duration::from_millis(250);
 
 /// Runs a future on a small runtime.
 pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {

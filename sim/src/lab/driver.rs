@@ -22,6 +22,8 @@ const SAMPLE_SECONDS: f64 = 1.0;
 const START_SECONDS_MAX: f64 = 30.0;
 /// Lines of the seeder that wait for the loop.
 const LINES_MAX: usize = 1024;
+/// A seeder that was asked to leave is not waited for any longer.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
 
 /// A run from the first process to the report.
 pub struct Driver<'a> {
@@ -100,7 +102,23 @@ impl<'a> Driver<'a> {
         }
         let wire_bytes = self.net.seeder_wire_bytes()? - wire_before;
         self.bar.finish_and_clear();
+        self.let_seeder_leave(start);
         Ok(self.report(start, wire_bytes))
+    }
+
+    /// Only a seeder that leaves in order says to the byte what it sent.
+    fn let_seeder_leave(&mut self, start: Start) {
+        if !self.seeder.leave() {
+            return;
+        }
+        let deadline = Instant::now() + LEAVE_MAX;
+        let left = |event: &SeederEvent| matches!(event, SeederEvent::Left { .. });
+        while let Ok(event) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.on_seeder(&event, start.seconds());
+            if left(&event) {
+                return;
+            }
+        }
     }
 
     /// Devices run first; the clock does not.
@@ -170,7 +188,9 @@ impl<'a> Driver<'a> {
             self.say(&format!("{:.2} s: {:?} {name}", start.seconds(), event.verb));
             match (event.verb, *party) {
                 (Verb::Kill, Party::Seeder) => self.seeder.kill(),
-                (Verb::Leave, Party::Seeder) => self.seeder.leave(),
+                (Verb::Leave, Party::Seeder) => {
+                    self.seeder.leave();
+                }
                 (Verb::Restart | Verb::Join, Party::Seeder) => self.seeder.start()?,
                 (Verb::LinkDown, Party::Seeder) => self.net.set_seeder_link(false)?,
                 (Verb::LinkUp, Party::Seeder) => self.net.set_seeder_link(true)?,

@@ -3,7 +3,8 @@
 //! [`run`] prepares a site with the product's own commands, makes the network, starts the devices, then the seeder;
 //! the clock starts with the seeder's process and a device is done at the time its own log gives. Everything is
 //! bounded in time by the plan. Whatever happens, also SIGINT or SIGTERM, the processes, the namespaces and (unless
-//! they are to be kept) the files of this run are gone when [`run`] returns, and nothing else is touched.
+//! they are to be kept) the files of this run are gone when [`run`] returns, and nothing else is touched. Of a run that
+//! fails, the logs stay.
 
 mod driver;
 mod files;
@@ -97,12 +98,18 @@ pub fn run(plan: &Plan, options: &Options) -> anyhow::Result<Outcome> {
     );
     eprintln!("lab: {network}");
     let site = site::Site::prepare(plan, &net, dir.path(), site::Programs { samara, node }, &interrupt)?;
-    let finished = driver::Driver::new(plan, &net, &site, interrupt).and_then(driver::Driver::run);
+    let mut finished =
+        driver::Driver::new(plan, &net, &site, interrupt.clone()).and_then(driver::Driver::run);
+    if let Ok((report, failures)) = &mut finished {
+        failures.extend(verdict::failures(plan, report));
+    }
+    let failed = finished.as_ref().map_or(interrupt.check().is_ok(), |(_, failures)| !failures.is_empty());
     if options.keep {
         eprintln!("lab: files and logs are in {}", dir.keep().display());
+    } else if failed {
+        eprintln!("lab: the logs are in {}", keep_logs(dir.path(), plan)?.display());
     }
-    let (report, mut failures) = finished?;
-    failures.extend(verdict::failures(plan, &report));
+    let (report, failures) = finished?;
     Ok(Outcome { plan: plan.name.clone(), network, report, failures })
 }
 
@@ -115,6 +122,20 @@ fn work_dir(options: &Options) -> anyhow::Result<TempDir> {
     };
     let dir = tempfile::Builder::new().prefix("samara-lab-").tempdir_in(&parent);
     dir.with_context(|| format!("cannot make a directory in {}", parent.display()))
+}
+
+/// Copies what the processes said out of a directory that is about to vanish.
+fn keep_logs(from: &Path, plan: &Plan) -> anyhow::Result<PathBuf> {
+    let to =
+        tempfile::Builder::new().prefix("samara-lab-logs-").tempdir().context("cannot keep the logs")?.keep();
+    let devices = (0..plan.devices.count).map(device_name);
+    let mut logs: Vec<_> =
+        devices.map(|name| (from.join(&name).join("log.json"), to.join(name + ".json"))).collect();
+    logs.push((from.join("seeder.log"), to.join("seeder.log")));
+    for (log, kept) in logs.iter().filter(|(log, _)| log.exists()) {
+        std::fs::copy(log, kept).with_context(|| format!("cannot keep {}", log.display()))?;
+    }
+    Ok(to)
 }
 
 /// What a device is called in reports, files and its enrollment.

@@ -140,12 +140,12 @@ impl Seeder {
         }
     }
 
-    /// Asks it to leave; [`Seeder::poll`] tells when it has.
-    pub fn leave(&mut self) {
-        if let Some(process) = &self.process {
-            process.terminate();
-            self.is_told_to_leave = true;
-        }
+    /// Asks it to leave, if it is there; [`Seeder::poll`] tells when it has.
+    pub fn leave(&mut self) -> bool {
+        let Some(process) = &self.process else { return false };
+        process.terminate();
+        self.is_told_to_leave = true;
+        true
     }
 
     /// Whether it has left since the last call, as it was told; fails when it ended by itself.
