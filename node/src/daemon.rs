@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Neighbours that a device holds at most.
-const NEIGHBOURS_MAX: usize = 48;
+const NEIGHBOURS_MAX: usize = 64;
 
 /// Why a daemon did not run.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +154,7 @@ fn mesh_parts(
         },
         machine: MeshConfig {
             enrollment: enrollment.clone(),
+            peers: config.mesh.peers.clone(),
             neighbours_max: NEIGHBOURS_MAX.min(config.mesh.connections_max as usize),
             ..MeshConfig::new(me, trust.site(), crate::AGENT, ServeMode::Pull)
         },
@@ -161,7 +162,6 @@ fn mesh_parts(
         state,
         trust,
         documents: if enrollment.is_empty() { Vec::new() } else { vec![enrollment] },
-        peers: config.mesh.peers.clone(),
         uplink_limit: config.mesh.uplink_limit.map(|rate| rate.bytes_per_second()),
         rng_seed,
     })

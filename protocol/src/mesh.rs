@@ -40,6 +40,13 @@ pub enum Input {
         /// Who.
         peer: PeerId,
     },
+    /// Something outside the mesh (mDNS) said where a peer may be reached.
+    Heard {
+        /// Who.
+        peer: PeerId,
+        /// Where (multiaddr text).
+        addresses: Vec<String>,
+    },
     /// A control message arrived.
     Received {
         /// From whom.
@@ -152,6 +159,8 @@ pub enum Input {
     },
     /// The time that `poll_timeout` named has come.
     Timeout,
+    /// So many unrevoked devices are enrolled at the site, connected here or not.
+    DevicesEnrolled(usize),
     /// The operator changed how this peer serves.
     ModeChanged(ServeMode),
 }
@@ -263,10 +272,12 @@ pub enum Action {
         /// Which.
         id: DocumentId,
     },
-    /// A neighbour told where members may be reached; the driver may dial.
-    PeersKnown {
-        /// Who and where.
-        peers: Vec<crate::wire::PeerAddress>,
+    /// Connect to a peer, unless it is connected or being dialled. Nothing is answered when that fails.
+    Dial {
+        /// Whom, where known.
+        peer: Option<PeerId>,
+        /// Where (multiaddr text).
+        addresses: Vec<String>,
     },
     /// Every piece of every open swarm and every document is held by enough enrolled live devices (or no longer).
     SafeToLeave(bool),
@@ -290,6 +301,9 @@ pub enum DisconnectReason {
     /// More neighbours than wanted; it was told of others.
     #[error("too many neighbours")]
     Surplus,
+    /// Nothing passed for a while, and another peer shall have its place.
+    #[error("idle; another peer takes its place")]
+    Idle,
 }
 
 /// What no honest peer does.

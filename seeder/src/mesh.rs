@@ -83,13 +83,13 @@ pub async fn join(site: &SiteDir, dir: &Path, args: &JoinArgs, how: Join) -> Res
         machine: MeshConfig {
             neighbours_max: NEIGHBOURS_MAX,
             copies_max: how.copies_max,
+            peers: args.peer.clone(),
             ..MeshConfig::new(me, trust.site(), agent, how.mode)
         },
         store: store.clone(),
         state: state.clone(),
         trust,
         documents: ranked_documents(site)?,
-        peers: args.peer.clone(),
         uplink_limit: how.uplink_limit,
         rng_seed: u64::from_le_bytes(std::array::from_fn(|i| me.0[i])) ^ state.boot(),
     };

@@ -8,7 +8,6 @@
 mod documents;
 
 use super::command::{COMMANDS_MAX, Command, EVENTS_MAX, MeshError, MeshEvent, MeshHandle, MeshView};
-use super::dialer::Dialer;
 use super::library::{JOBS_MAX, Job, Library, Outcome};
 use super::limiter::Limiter;
 use super::net::{Net, NetEvent, NetOptions};
@@ -34,8 +33,6 @@ const VIOLATION_REFUSED: Duration = Duration::from_secs(600);
 const STRANGER_REFUSED: Duration = Duration::from_secs(5);
 /// How long a peer is left alone that was sent away only because there were enough neighbours.
 const SURPLUS_REFUSED: Duration = Duration::from_secs(20);
-/// How often the address book is looked through.
-const DIAL_EVERY: Duration = Duration::from_millis(500);
 /// Finished pieces of work that may wait for the loop.
 const DONE_MAX: usize = 256;
 /// How long newly granted pieces may wait before the ledger is written.
@@ -55,8 +52,6 @@ pub struct MeshParts {
     pub trust: Trust,
     /// Envelopes to take before anybody is met: what an operator's directory holds.
     pub documents: Vec<Vec<u8>>,
-    /// Addresses to dial from the start.
-    pub peers: Vec<String>,
     /// Bytes per second of artifact data that may leave, if limited.
     pub uplink_limit: Option<u64>,
     /// Randomness.
@@ -83,13 +78,6 @@ pub async fn start(
     let limiter = parts.uplink_limit.map(|rate| Arc::new(Limiter::new(rate)));
     let net = Arc::new(net);
     let mut driver = Driver {
-        dialer: Dialer::new(
-            parts.machine.me,
-            &parts.peers,
-            parts.machine.neighbours_max,
-            parts.rng_seed,
-            Instant::now(),
-        ),
         machine: Mesh::new(parts.machine, parts.rng_seed),
         serving: Serving::new(net.clone(), parts.store.clone(), limiter, done_in.clone()),
         net,
@@ -147,7 +135,6 @@ struct Driver {
     listen: Vec<String>,
     admitted: BTreeMap<PeerId, Member>,
     serving: Serving,
-    dialer: Dialer,
     jobs: mpsc::Sender<Job>,
     done: mpsc::Sender<Done>,
     outbox: VecDeque<MeshEvent>,
@@ -156,13 +143,11 @@ struct Driver {
 /// What a neighbour showed when it came.
 struct Member {
     enrollment: Vec<u8>,
-    listen: Vec<String>,
     admitted: bool,
 }
 
 impl Driver {
     async fn run(mut self, mut inbox: Inbox, events: mpsc::Sender<MeshEvent>, shutdown: CancellationToken) {
-        let mut dial = tokio::time::interval(DIAL_EVERY);
         let mut ledger = tokio::time::interval(LEDGER_EVERY);
         loop {
             self.drain();
@@ -178,7 +163,6 @@ impl Driver {
                 },
                 Some(event) = inbox.net_events.recv() => self.on_net(event),
                 () = sleep_until(timeout) => self.handle(Input::Timeout),
-                _ = dial.tick() => self.dial(),
                 _ = ledger.tick() => self.write_ledger().await,
             }
         }
@@ -213,7 +197,7 @@ impl Driver {
                     self.handle(input);
                 }
             }
-            NetEvent::Discovered { peer, addresses } => self.dialer.on_heard(peer, addresses, Instant::now()),
+            NetEvent::Discovered { peer, addresses } => self.handle(Input::Heard { peer, addresses }),
             NetEvent::Listening { address } => {
                 tracing::info!(target: "samara", event = "listening", address, "listening");
                 self.listen.push(address.clone());
@@ -229,7 +213,6 @@ impl Driver {
 
     fn gone(&mut self, peer: PeerId) {
         self.serving.on_gone(peer);
-        self.dialer.on_gone(peer, Instant::now());
         if self.admitted.remove(&peer).is_some_and(|member| member.admitted) {
             self.outbox.push_back(MeshEvent::Neighbour { peer, connected: false });
         }
@@ -307,8 +290,7 @@ impl Driver {
         match action {
             Action::Send { peer, message } => self.net.send_control(peer, message),
             Action::Admit { peer, hello } => {
-                let member =
-                    Member { enrollment: hello.enrollment.clone(), listen: hello.listen, admitted: false };
+                let member = Member { enrollment: hello.enrollment.clone(), admitted: false };
                 self.admitted.insert(peer, member);
                 self.ask(Job::Admit { peer, enrollment: hello.enrollment });
             }
@@ -329,11 +311,7 @@ impl Driver {
             Action::ReadDocument { peer, id } => {
                 self.ask(Job::Read { peer, id });
             }
-            Action::PeersKnown { peers } => {
-                for known in peers {
-                    self.dialer.on_heard(known.peer, known.addresses, Instant::now());
-                }
-            }
+            Action::Dial { peer, addresses } => self.net.dial(peer, addresses),
             Action::SafeToLeave(safe) => self.outbox.push_back(MeshEvent::SafeToLeave(safe)),
         }
     }
@@ -346,7 +324,7 @@ impl Driver {
             }
             DisconnectReason::Version | DisconnectReason::OtherSite => Some(STRANGER_REFUSED),
             DisconnectReason::Surplus => Some(SURPLUS_REFUSED),
-            DisconnectReason::Silent => None,
+            DisconnectReason::Silent | DisconnectReason::Idle => None,
         };
         tracing::debug!(%peer, %reason, "disconnect");
         self.net.disconnect(peer, refuse_for);
@@ -372,12 +350,6 @@ impl Driver {
             };
             let _ = done.send(input).await;
         });
-    }
-
-    fn dial(&mut self) {
-        for dial in self.dialer.poll_dials(Instant::now()) {
-            self.net.dial(dial.peer, dial.addresses);
-        }
     }
 
     async fn write_ledger(&mut self) {

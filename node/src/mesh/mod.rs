@@ -4,7 +4,6 @@ pub mod net;
 pub mod store;
 
 mod command;
-mod dialer;
 mod driver;
 mod library;
 mod limiter;

@@ -2,7 +2,7 @@
 
 use super::{Action, DisconnectReason, Mesh};
 use crate::id::PeerId;
-use crate::neighbour::{Liveness, Neighbour, Phase};
+use crate::neighbour::{Dial, Liveness, Neighbour, Phase};
 use crate::time::Timestamp;
 use crate::wire::{ADDRESSES_MAX, Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, PeerAddress};
 
@@ -76,6 +76,7 @@ impl Mesh {
             return self.disconnect(peer, DisconnectReason::Surplus, now);
         }
         self.addresses.learn(peer, &listen, self.config.limits.addresses_max);
+        self.choice.join(peer, &listen, now);
         self.refresh_enrolled(now);
         self.ping(peer, now);
         self.send(peer, Message::Digest(self.catalog.digest()));
@@ -124,8 +125,24 @@ impl Mesh {
                 && addresses.learn(entry.peer, &entry.addresses, max)
         };
         let new: Vec<PeerAddress> = peers.into_iter().filter(is_new).collect();
-        if !new.is_empty() {
-            self.actions.push_back(Action::PeersKnown { peers: new });
+        for entry in new {
+            self.choice.heard(entry.peer, entry.addresses, now);
+        }
+    }
+
+    pub(super) fn dial(&mut self, now: Timestamp) {
+        for Dial { peer, addresses } in self.choice.poll(&self.config.limits, now, &mut self.rng) {
+            self.actions.push_back(Action::Dial { peer, addresses });
+        }
+    }
+
+    /// One idle neighbour makes room for another, so that a large mesh stays random.
+    pub(super) fn replace_idle(&mut self, now: Timestamp) {
+        let limits = &self.config.limits;
+        let is_idle = |(_, n): &(&PeerId, &Neighbour)| n.is_member() && n.is_idle(limits, now);
+        let idle: Vec<PeerId> = self.neighbours.iter().filter(is_idle).map(|(peer, _)| *peer).collect();
+        if let Some(peer) = self.choice.replace(&idle, limits, now, &mut self.rng) {
+            self.disconnect(peer, DisconnectReason::Idle, now);
         }
     }
 

@@ -22,6 +22,8 @@ pub struct MeshConfig {
     pub enrollment: Vec<u8>,
     /// Addresses at which this peer listens (multiaddr text).
     pub listen: Vec<String>,
+    /// Addresses that are dialled whatever else is known.
+    pub peers: Vec<String>,
     /// Enrolled live devices that must hold each piece and document before the seeder may go (all, if fewer).
     pub holders_min: usize,
     /// Per mille of an artifact that a granting peer may send, repair aside; 1000 is each piece once.
@@ -43,9 +45,10 @@ impl MeshConfig {
             features: Vec::new(),
             enrollment: Vec::new(),
             listen: Vec::new(),
+            peers: Vec::new(),
             holders_min: 2,
             copies_max: 1000,
-            neighbours_max: 48,
+            neighbours_max: 64,
             limits: Limits::default(),
         }
     }

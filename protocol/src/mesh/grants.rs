@@ -4,13 +4,22 @@ use super::{Action, Mesh};
 use crate::geometry::PieceIndex;
 use crate::id::{ContentHash, PeerId};
 use crate::neighbour::Neighbour;
-use crate::swarm::ledger::{Acked, Candidate, Grant, Patience};
+use crate::swarm::ledger::{Acked, Candidate, Grant, Patience, Reason};
+use crate::swarm::{Origin, Swarm};
 use crate::time::Timestamp;
 use crate::wire::{Credit, DataHeader, Message, ServeMode};
 use std::time::Duration;
 
 /// A round trip beyond this is no measure of a path.
 const RTT_MAX: Duration = Duration::from_secs(1);
+/// Devices that still lack pieces so long after all were granted starve on each other's uplinks (rule 11).
+const STARVING_AFTER: Duration = Duration::from_secs(2);
+
+/// Rule 11: pieces that may be granted beyond one copy; `copies_max` is per mille.
+fn help_budget(copies_max: u32, pieces: u32) -> u32 {
+    let spare = u64::from(copies_max.saturating_sub(1000)) * u64::from(pieces) / 1000;
+    u32::try_from(spare).unwrap_or(u32::MAX)
+}
 
 impl Mesh {
     pub(super) fn on_credit(&mut self, peer: PeerId, credit: Credit, now: Timestamp) {
@@ -71,10 +80,13 @@ impl Mesh {
             .filter(|(_, party)| party.credit > 0 && !party.have.is_full())
             .map(|(peer, party)| Candidate { peer: *peer, have: &party.have, credit: party.credit })
             .collect();
-        let grant = origin.ledger.grant(&candidates, &origin.holders, self.scarce.delivered(), now)?;
+        let starves = origin.ledger.all_granted_at().is_some_and(|at| now.since(at) >= STARVING_AFTER);
+        let help_max = if starves { help_budget(self.config.copies_max, swarm.geometry.pieces()) } else { 0 };
+        let delivered = self.scarce.delivered();
+        let grant = origin.ledger.grant(&candidates, &origin.holders, delivered, help_max, now)?;
         let bytes = swarm.geometry.piece_len(grant.piece);
         self.scarce.on_sent(bytes);
-        if grant.repair {
+        if grant.reason == Reason::Repair {
             swarm.counters.repair += bytes;
         }
         if let Some(party) = swarm.parties.get_mut(&grant.peer) {
@@ -85,7 +97,7 @@ impl Mesh {
 
     fn send_grant(&mut self, content: ContentHash, grant: Grant) {
         let Some(swarm) = self.swarms.get(&content) else { return };
-        if !grant.repair {
+        if grant.reason == Reason::First {
             self.actions.push_back(Action::Granted { content, piece: grant.piece, peer: grant.peer });
         }
         for range in swarm.geometry.ranges(grant.piece) {
@@ -126,6 +138,13 @@ impl Mesh {
             }
         }
         self.pump_grants(now);
+    }
+
+    /// Whether time alone may make this peer grant something.
+    pub(super) fn is_granting(&self, swarm: &Swarm, origin: &Origin) -> bool {
+        let budget = help_budget(self.config.copies_max, swarm.geometry.pieces());
+        let may_help = origin.ledger.helped() < budget && swarm.parties.values().any(|p| !p.have.is_full());
+        self.config.mode == ServeMode::Grant && (origin.ledger.is_watching() || may_help)
     }
 
     /// A counted peer takes part now.
@@ -182,10 +201,16 @@ impl Mesh {
         self.pump_grants(now);
     }
 
-    /// Devices that must hold everything before the seeder may go; 0 while there is none.
+    pub(super) fn on_devices_enrolled(&mut self, count: usize) {
+        self.devices_enrolled = count;
+        self.safety_is_stale = true;
+    }
+
+    /// Devices that must hold everything before the seeder may go: all that are enrolled, if they are fewer than
+    /// wanted; a device that is away is one of them. 0 while there is none.
     pub(super) fn holders_wanted(&self) -> u16 {
-        let enrolled = self.neighbours.values().filter(|neighbour| neighbour.is_enrolled()).count();
-        self.config.holders_min.max(1).min(enrolled) as u16
+        let here = self.neighbours.values().filter(|neighbour| neighbour.is_enrolled()).count();
+        self.config.holders_min.max(1).min(here.max(self.devices_enrolled)) as u16
     }
 
     /// Rule 12: looks again whether the seeder may go, when anything it depends on changed.

@@ -11,11 +11,11 @@ use crate::catalog::Catalog;
 use crate::geometry::PieceRange;
 use crate::id::{ContentHash, PeerId};
 use crate::neighbour::rate::RateMeter;
-use crate::neighbour::{AddressBook, Neighbour, ScarceWindow, Uploads};
+use crate::neighbour::{AddressBook, Choice, Neighbour, ScarceWindow, Uploads};
 use crate::rng::Prng;
 use crate::swarm::Swarm;
 use crate::time::Timestamp;
-use crate::wire::{Message, ServeMode};
+use crate::wire::Message;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -44,7 +44,9 @@ pub struct Mesh {
     pub(super) scarce: ScarceWindow,
     pub(super) catalog: Catalog,
     pub(super) addresses: AddressBook,
+    pub(super) choice: Choice,
     pub(super) has_enrolled: bool,
+    pub(super) devices_enrolled: usize,
     pub(super) is_safe: bool,
     pub(super) safety_is_stale: bool,
     pub(super) inflight_is_full: bool,
@@ -53,13 +55,16 @@ pub struct Mesh {
     pub(super) announce_at: Option<Timestamp>,
     watch_at: Option<Timestamp>,
     digest_at: Option<Timestamp>,
+    replace_at: Option<Timestamp>,
 }
 
 impl Mesh {
     /// A machine without neighbours.
     pub fn new(config: MeshConfig, rng_seed: u64) -> Self {
+        let choice = Choice::new(config.me, &config.peers);
         Self {
             config,
+            choice,
             actions: VecDeque::new(),
             rng: Prng::new(rng_seed),
             neighbours: BTreeMap::new(),
@@ -70,6 +75,7 @@ impl Mesh {
             catalog: Catalog::default(),
             addresses: AddressBook::default(),
             has_enrolled: false,
+            devices_enrolled: 0,
             is_safe: false,
             safety_is_stale: false,
             inflight_is_full: false,
@@ -78,6 +84,7 @@ impl Mesh {
             announce_at: None,
             watch_at: None,
             digest_at: None,
+            replace_at: None,
         }
     }
 
@@ -86,6 +93,7 @@ impl Mesh {
         match input {
             Input::Connected { peer } => self.on_connected(peer, now),
             Input::Disconnected { peer } => self.forget(peer, now),
+            Input::Heard { peer, addresses } => self.choice.heard(peer, addresses, now),
             Input::Received { peer, message } => self.on_received(peer, message, now),
             Input::Admitted { peer, enrolled_device } => self.on_admitted(peer, enrolled_device, now),
             Input::DataReceived { peer, header, ticket } => self.on_data(peer, header, ticket, now),
@@ -105,6 +113,7 @@ impl Mesh {
             }
             Input::DocumentRead { peer, envelope } => self.on_document_read(peer, envelope),
             Input::Timeout => {}
+            Input::DevicesEnrolled(count) => self.on_devices_enrolled(count),
             Input::ModeChanged(mode) => self.on_mode_changed(mode, now),
         }
         self.run_timers(now);
@@ -119,7 +128,15 @@ impl Mesh {
 
     /// When to hand in [`Input::Timeout`].
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        [self.tick_at, self.announce_at, self.watch_at, self.digest_at].into_iter().flatten().min()
+        let timers = [
+            self.tick_at,
+            self.announce_at,
+            self.watch_at,
+            self.digest_at,
+            self.replace_at,
+            self.choice.due(),
+        ];
+        timers.into_iter().flatten().min()
     }
 
     /// Sets the addresses that later hellos name.
@@ -195,11 +212,15 @@ impl Mesh {
         if self.digest_at.take_if(|at| *at <= now).is_some() {
             self.send_digests();
         }
+        if self.replace_at.take_if(|at| *at <= now).is_some() {
+            self.replace_idle(now);
+        }
+        self.dial(now);
     }
 
     fn arm_timers(&mut self, now: Timestamp) {
         if self.neighbours.is_empty() {
-            (self.tick_at, self.watch_at, self.digest_at) = (None, None, None);
+            (self.tick_at, self.watch_at, self.digest_at, self.replace_at) = (None, None, None, None);
             return;
         }
         if self.tick_at.is_none() && self.is_busy() {
@@ -211,6 +232,9 @@ impl Mesh {
         if self.digest_at.is_none() {
             self.digest_at = Some(now + self.rng.jitter(self.config.limits.digest_interval));
         }
+        if self.replace_at.is_none() {
+            self.replace_at = Some(now + self.rng.jitter(self.config.limits.replace_interval));
+        }
     }
 
     fn is_busy(&self) -> bool {
@@ -218,7 +242,7 @@ impl Mesh {
             || self.addresses.has_news()
             || self.uploads.is_waiting()
             || self.swarms.values().any(|swarm| match &swarm.origin {
-                Some(origin) => self.config.mode == ServeMode::Grant && origin.ledger.is_watching(),
+                Some(origin) => self.is_granting(swarm, origin),
                 None => swarm.takes() && !swarm.parties.is_empty(),
             })
     }

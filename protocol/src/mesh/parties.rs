@@ -94,6 +94,19 @@ impl Mesh {
         }
     }
 
+    /// Pieces are gone: parties must no longer ask for them, and tell which of them they have. They never said so while
+    /// this peer had them too, and do when a swarm is opened.
+    pub(super) fn reopen(&mut self, content: ContentHash) {
+        let Some(swarm) = self.swarms.get(&content) else { return };
+        let (channel, parties) = (swarm.channel, swarm.parties.keys().copied().collect::<Vec<_>>());
+        self.uploads.forget(None, Some(content));
+        for peer in parties {
+            self.drop_requests(peer, Some(content));
+            self.send(peer, Message::Close(channel));
+            self.open_with(peer, content);
+        }
+    }
+
     /// A connection ended: everything that hung on it is released.
     pub(super) fn forget(&mut self, peer: PeerId, now: Timestamp) {
         if !self.neighbours.contains_key(&peer) {
@@ -107,6 +120,7 @@ impl Mesh {
         }
         self.uploads.forget(Some(peer), None);
         self.catalog.leave(peer);
+        self.choice.leave(peer, now, &mut self.rng);
         self.neighbours.remove(&peer);
         self.safety_is_stale = true;
         self.refresh_enrolled(now);

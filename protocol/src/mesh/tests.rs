@@ -6,7 +6,7 @@ use crate::neighbour::Limits;
 use crate::time::Timestamp;
 use crate::wire::DocumentKind;
 use crate::wire::codec::encode_control;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const CONTENT: ContentHash = ContentHash([9; 32]);
@@ -26,6 +26,9 @@ struct Machine {
     free_at: Timestamp,
     alive: bool,
     tells_lies: bool,
+    /// The next so many writes fail so.
+    faults: Vec<StoreFault>,
+    stored: u64,
     complete_at: Option<Timestamp>,
     documents: BTreeMap<DocumentId, DocumentOffer>,
     wrong: BTreeMap<Ticket, bool>,
@@ -43,6 +46,9 @@ struct World {
     queue: BTreeMap<(Timestamp, u64), (PeerId, Event)>,
     count: u64,
     rng_seed: u64,
+    copies_max: u32,
+    /// Connections that dials made.
+    links: BTreeSet<(PeerId, PeerId)>,
 }
 
 fn peer(i: usize) -> PeerId {
@@ -60,6 +66,7 @@ fn config(i: usize, mode: ServeMode) -> MeshConfig {
         features: Vec::new(),
         enrollment: Vec::new(),
         listen: vec![format!("/ip4/10.0.0.{i}/tcp/4810")],
+        peers: Vec::new(),
         holders_min: 2,
         copies_max: 1000,
         neighbours_max: 64,
@@ -70,8 +77,16 @@ fn config(i: usize, mode: ServeMode) -> MeshConfig {
 impl World {
     fn new(pieces: u64, rng_seed: u64) -> Self {
         let geometry = Geometry::new(pieces * 131_072, 131_072).unwrap();
-        let (machines, queue) = (BTreeMap::new(), BTreeMap::new());
-        Self { now: Timestamp::ZERO, geometry, machines, queue, count: 0, rng_seed }
+        Self {
+            now: Timestamp::ZERO,
+            geometry,
+            machines: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            count: 0,
+            rng_seed,
+            copies_max: 1000,
+            links: BTreeSet::new(),
+        }
     }
 
     /// A seeder of 10 Mbit/s and devices of 100 Mbit/s.
@@ -93,13 +108,26 @@ impl World {
     }
 
     fn add_with(&mut self, i: usize, up: u64, wanted: bool, mode: ServeMode, granted: PieceSet) {
-        let mesh = Mesh::new(config(i, mode), self.rng_seed.wrapping_mul(1000) + i as u64);
+        self.add_alone(i, up, wanted, mode, granted);
+        let others: Vec<PeerId> =
+            self.machines.iter().filter(|(p, m)| **p != peer(i) && m.alive).map(|(p, _)| *p).collect();
+        for other in others {
+            self.input(other, Input::Connected { peer: peer(i) });
+            self.input(peer(i), Input::Connected { peer: other });
+        }
+    }
+
+    fn add_alone(&mut self, i: usize, up: u64, wanted: bool, mode: ServeMode, granted: PieceSet) {
+        let config = MeshConfig { copies_max: self.copies_max, ..config(i, mode) };
+        let mesh = Mesh::new(config, self.rng_seed.wrapping_mul(1000) + i as u64);
         let machine = Machine {
             mesh,
             up,
             free_at: self.now,
             alive: true,
             tells_lies: false,
+            faults: Vec::new(),
+            stored: 0,
             complete_at: None,
             documents: BTreeMap::new(),
             wrong: BTreeMap::new(),
@@ -116,12 +144,6 @@ impl World {
             peer(i),
             Input::SwarmOpened { content: CONTENT, geometry: self.geometry, have, wanted, granted },
         );
-        let others: Vec<PeerId> =
-            self.machines.iter().filter(|(p, m)| **p != peer(i) && m.alive).map(|(p, _)| *p).collect();
-        for other in others {
-            self.input(other, Input::Connected { peer: peer(i) });
-            self.input(peer(i), Input::Connected { peer: other });
-        }
     }
 
     fn kill(&mut self, i: usize) {
@@ -175,6 +197,7 @@ impl World {
             }
             Action::Disconnect { peer, reason } => {
                 machine.disconnected.push((peer, reason));
+                self.links.remove(&(me.min(peer), me.max(peer)));
                 self.push(now + LATENCY, peer, Event::Input(Input::Disconnected { peer: me }));
             }
             Action::Serve { peer, content, header } => {
@@ -186,11 +209,16 @@ impl World {
                 self.push(done, me, Event::Input(Input::Served { peer, content, range: header.range }));
                 self.push(done + LATENCY, peer, Event::Data(me, header, lies));
             }
-            Action::Store { ticket, .. } => {
+            Action::Store { ticket, range, .. } => {
                 let wrong = machine.wrong.remove(&ticket).unwrap_or(false);
-                let fault = StoreFault::WrongBytes { group: 0 };
-                let input =
-                    if wrong { Input::StoreFailed { ticket, fault } } else { Input::Stored { ticket } };
+                let wrong = wrong.then_some(StoreFault::WrongBytes { group: 0 });
+                let input = match wrong.or_else(|| machine.faults.pop()) {
+                    Some(fault) => Input::StoreFailed { ticket, fault },
+                    None => {
+                        machine.stored += self.geometry.byte_range(range).1;
+                        Input::Stored { ticket }
+                    }
+                };
                 self.push(now + STORE, me, Event::Input(input));
             }
             Action::ContentComplete { .. } => machine.complete_at = Some(now),
@@ -209,6 +237,10 @@ impl World {
             }
             Action::ReadDocument { peer, .. } => {
                 self.push(now, me, Event::Input(Input::DocumentRead { peer, envelope: Some(vec![0; 2000]) }));
+            }
+            Action::Dial { peer: Some(other), .. } if self.links.insert((me.min(other), me.max(other))) => {
+                self.push(now + LATENCY, me, Event::Input(Input::Connected { peer: other }));
+                self.push(now + LATENCY, other, Event::Input(Input::Connected { peer: me }));
             }
             _ => {}
         }
@@ -412,4 +444,161 @@ fn control_messages_of_the_seeder_stay_below_half_a_percent_of_its_bytes() {
     assert!(world.run(LONG, World::all_complete));
     let seeder = &world.machines[&peer(SEEDER)];
     assert!(seeder.control_sent * 200 <= seeder.data_sent, "{}", seeder.control_sent);
+}
+
+#[test]
+fn what_is_stored_between_anothers_open_and_ones_own_is_announced_to_it() {
+    let (me, other) = (peer(1), peer(2));
+    let geometry = Geometry::new(4 * 131_072, 131_072).unwrap();
+    let mut mesh = Mesh::new(config(1, ServeMode::Pull), 1);
+    let now = Timestamp::ZERO;
+    let opened = |have: PieceSet| Input::SwarmOpened {
+        content: CONTENT,
+        geometry,
+        have,
+        wanted: true,
+        granted: PieceSet::empty(4),
+    };
+    mesh.handle(now, opened(PieceSet::empty(4)));
+    mesh.handle(now, Input::Connected { peer: other });
+    let hello = Hello {
+        version: crate::wire::PROTOCOL_VERSION,
+        version_min: crate::wire::PROTOCOL_VERSION_MIN,
+        features: Vec::new(),
+        site: SiteId([1; 16]),
+        agent: "test".into(),
+        mode: ServeMode::Grant,
+        enrollment: Vec::new(),
+        listen: Vec::new(),
+    };
+    let seeder = peer(SEEDER);
+    for from in [other, seeder] {
+        mesh.handle(now, Input::Connected { peer: from });
+        let mode = if from == seeder { ServeMode::Grant } else { ServeMode::Pull };
+        let hello = Hello { mode, ..hello.clone() };
+        mesh.handle(now, Input::Received { peer: from, message: Message::Hello(hello) });
+        mesh.handle(now, Input::Admitted { peer: from, enrolled_device: true });
+    }
+    let open = |have: PieceSet| crate::wire::Open {
+        channel: 1,
+        content: CONTENT,
+        length: geometry.length(),
+        piece_bytes: geometry.piece_bytes(),
+        have: have.to_wire(),
+    };
+    let message = Message::Open(open(PieceSet::full(4)));
+    mesh.handle(now, Input::Received { peer: seeder, message });
+    // Our own open is under way to `other`; the seeder grants a piece, which is stored before other's open comes.
+    let range = geometry.ranges(PieceIndex(2)).next().unwrap();
+    let header = crate::wire::DataHeader { channel: 1, range };
+    mesh.handle(now, Input::DataReceived { peer: seeder, header, ticket: Ticket(1) });
+    mesh.handle(now, Input::Stored { ticket: Ticket(1) });
+    while mesh.poll_action().is_some() {}
+    let message = Message::Open(open(PieceSet::empty(4)));
+    mesh.handle(now, Input::Received { peer: other, message });
+    let told = std::iter::from_fn(|| mesh.poll_action()).any(|action| {
+        matches!(action, Action::Send { peer, message: Message::Have(have) }
+            if peer == other && have.pieces == [PieceIndex(2)])
+    });
+    assert!(told, "{me:?} never said that it has piece 2");
+}
+
+#[test]
+fn pieces_of_several_ranges_arrive_whole() {
+    let mut world = World::new(64, 20);
+    world.geometry = Geometry::new(64 * 1_048_576 + 5, 1_048_576).unwrap();
+    (1..=6).for_each(|i| world.add(i, 100 * MBIT, true, ServeMode::Pull));
+    world.add_seeder(PieceSet::empty(65));
+    assert!(world.run(LONG, World::all_complete));
+    let (copies, _) = world.result();
+    assert!(copies <= 1005, "{copies}");
+    assert!(world.machines.values().all(|m| m.stored <= world.geometry.length() * 101 / 100));
+}
+
+#[test]
+fn a_full_disk_stops_its_device_only_and_what_was_verified_is_not_fetched_again() {
+    let mut world = World::site(4, 128, 21);
+    assert!(world.run(LONG, |w| w.have(2) >= 40));
+    world.machines.get_mut(&peer(2)).unwrap().faults = vec![StoreFault::NoSpace];
+    let others = |w: &World| [1, 3, 4].iter().all(|i| w.machines[&peer(*i)].complete_at.is_some());
+    assert!(world.run(LONG, others));
+    assert!(world.have(2) < 128 && world.machines[&peer(2)].complete_at.is_none());
+    world.input(peer(2), Input::Intake { content: CONTENT, open: true });
+    assert!(world.run(LONG, World::all_complete));
+    assert!(world.machines[&peer(2)].stored <= world.geometry.length() + 4 * 131_072);
+    assert!(world.result().0 <= 1030);
+}
+
+#[test]
+fn a_disk_that_fails_for_a_moment_is_asked_again() {
+    let mut world = World::site(3, 64, 22);
+    assert!(world.run(LONG, |w| w.have(1) >= 20));
+    world.machines.get_mut(&peer(1)).unwrap().faults = vec![StoreFault::Io; 3];
+    assert!(world.run(LONG, World::all_complete));
+}
+
+#[test]
+fn pieces_that_the_disk_lost_are_fetched_again_and_not_served_meanwhile() {
+    let mut world = World::site(3, 64, 23);
+    assert!(world.run(LONG, World::all_complete));
+    let lost: Vec<PieceIndex> = [3, 17, 63].map(PieceIndex).to_vec();
+    world.machines.get_mut(&peer(1)).unwrap().complete_at = None;
+    world.input(peer(1), Input::PiecesLost { content: CONTENT, pieces: lost });
+    assert_eq!(world.have(1), 61);
+    let range = world.geometry.ranges(PieceIndex(17)).next().unwrap();
+    let served = |w: &World| w.machines[&peer(1)].data_sent;
+    let before = served(&world);
+    let message = Message::Request(crate::wire::Request { channel: 1, range });
+    world.input(peer(1), Input::Received { peer: peer(2), message });
+    assert_eq!(served(&world), before);
+    assert!(world.run(LONG, World::all_complete));
+    assert_eq!(world.have(1), 64);
+}
+
+#[test]
+fn help_beyond_one_copy_is_given_only_if_allowed_and_makes_a_site_of_weak_uplinks_faster() {
+    let run = |copies_max| {
+        let mut world = World::new(64, 24);
+        world.copies_max = copies_max;
+        (1..=6).for_each(|i| world.add(i, MBIT, true, ServeMode::Pull));
+        world.add_seeder(PieceSet::empty(64));
+        assert!(world.run(LONG, World::all_complete));
+        world.result()
+    };
+    let (one, slow) = run(1000);
+    let (more, fast) = run(2000);
+    assert!(one <= 1010, "{one}");
+    assert!(more > 1500 && more <= 2010, "{more}");
+    assert!(fast * 100 < slow * 92, "{fast} against {slow}");
+}
+
+#[test]
+fn one_device_of_several_enrolled_is_not_enough_to_send_the_seeder_home() {
+    let mut world = World::site(1, 16, 25);
+    world.input(peer(SEEDER), Input::DevicesEnrolled(3));
+    let is_safe = |w: &World| w.machines[&peer(SEEDER)].mesh.is_safe_to_leave();
+    assert!(!world.run(Duration::from_secs(60), is_safe));
+    assert!(world.all_complete());
+    world.add(2, 100 * MBIT, true, ServeMode::Pull);
+    assert!(world.run(LONG, is_safe));
+    assert!(world.all_complete());
+}
+
+#[test]
+fn a_large_site_finds_itself_from_little_hearsay_and_each_peer_keeps_its_bound() {
+    let mut world = World::new(64, 26);
+    let count = 99;
+    (1..=count).for_each(|i| world.add_alone(i, 100 * MBIT, true, ServeMode::Pull, PieceSet::empty(64)));
+    world.add_alone(SEEDER, 10 * MBIT, false, ServeMode::Grant, PieceSet::empty(64));
+    for i in 1..=count {
+        let next = if i == count { SEEDER } else { i + 1 };
+        world
+            .input(peer(i), Input::Heard { peer: peer(next), addresses: vec!["/ip4/10.0.0.1/tcp/1".into()] });
+    }
+    assert!(world.run(LONG, World::all_complete));
+    let (copies, time) = world.result();
+    assert!(copies <= 1020, "{copies}");
+    assert!(world.machines.values().all(|m| m.mesh.neighbours().len() <= 64));
+    // Finding each other took a part of the time, and that only once.
+    assert!(time <= 1500, "{time}");
 }

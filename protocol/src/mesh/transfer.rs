@@ -182,6 +182,9 @@ impl Mesh {
         now: Timestamp,
     ) {
         self.uploads.done(peer, content, range, now);
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.give_data(now);
+        }
         if let Some(swarm) = self.swarms.get_mut(&content).filter(|swarm| swarm.geometry.is_valid(range)) {
             swarm.counters.sent += swarm.bytes(range);
         }
@@ -346,6 +349,7 @@ impl Mesh {
             swarm.origin = None;
             self.safety_is_stale = true;
         }
+        self.reopen(content);
         self.pump_requests(now);
     }
 

@@ -45,6 +45,14 @@ pub struct Limits {
     pub storing_per_peer_max: usize,
     /// Documents known of or wanted at once.
     pub documents_max: usize,
+    /// A site of at most so many peers is connected all to all.
+    pub full_mesh_max: usize,
+    /// On a larger one, neighbours that this peer chooses itself.
+    pub chosen_max: usize,
+    /// Interval at which one idle chosen neighbour makes room for another: keeps a large mesh random and whole.
+    pub replace_interval: Duration,
+    /// A neighbour without data for so long is idle.
+    pub idle_min: Duration,
     /// Members whose addresses are remembered.
     pub addresses_max: usize,
     /// Interval of catalog digests.
@@ -78,6 +86,10 @@ impl Default for Limits {
             channels_per_peer_max: 16,
             storing_per_peer_max: 128,
             documents_max: 16_384,
+            full_mesh_max: 48,
+            chosen_max: 16,
+            replace_interval: Duration::from_secs(60),
+            idle_min: Duration::from_secs(30),
             addresses_max: 1024,
             digest_interval: Duration::from_secs(30),
             want_timeout: Duration::from_secs(1),

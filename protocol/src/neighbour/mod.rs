@@ -7,6 +7,7 @@
 
 mod addresses;
 mod budget;
+mod choice;
 mod limits;
 pub mod rate;
 mod scarce;
@@ -14,6 +15,7 @@ mod uploads;
 
 pub use addresses::AddressBook;
 pub use budget::{Asked, Budget};
+pub use choice::{Choice, Dial};
 pub use limits::Limits;
 pub use scarce::ScarceWindow;
 pub use uploads::{Upload, Uploads};
@@ -80,6 +82,7 @@ pub struct Neighbour {
     ping_at: Timestamp,
     rtt_min: Option<Duration>,
     heard_at: Timestamp,
+    data_at: Timestamp,
 }
 
 /// What a neighbour's clock says.
@@ -110,6 +113,7 @@ impl Neighbour {
             ping_at: now,
             rtt_min: None,
             heard_at: now,
+            data_at: now,
         }
     }
 
@@ -146,7 +150,18 @@ impl Neighbour {
 
     /// Data arrived.
     pub fn hear_data(&mut self, now: Timestamp) {
-        self.heard_at = now;
+        (self.heard_at, self.data_at) = (now, now);
+    }
+
+    /// Data was handed over.
+    pub fn give_data(&mut self, now: Timestamp) {
+        self.data_at = now;
+    }
+
+    /// Whether no data moved for a while and none is under way. A granting peer never counts as idle.
+    pub fn is_idle(&self, limits: &Limits, now: Timestamp) -> bool {
+        let is_quiet = self.budget.bytes() == 0 && now.since(self.data_at) >= limits.idle_min;
+        is_quiet && self.mode == ServeMode::Pull
     }
 
     /// Looks at the clock; `next_ping` is when to look again after a ping.

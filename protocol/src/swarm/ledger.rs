@@ -4,7 +4,8 @@
 //!  unsent --grant--> watched, unacknowledged --have of the grantee--> watched, unspread --another's have--> spread
 //!    piece held by nobody for a moment, grantee silent, or grantee sits on it  -->  repair (granted again)
 //! ```
-//! Rule 1: each piece is handed out once. Rule 2: again only for the reasons above. Rule 3: a grantee holds at most
+//! Rule 1: each piece is handed out once. Rule 2: again only for the reasons above. Rule 11: help beyond that only on
+//! request. Rule 3: a grantee holds at most
 //! two unspread pieces, or as many as it spread in the last second. Choosing costs O(devices), a survey O(watched).
 
 use super::holders::Holders;
@@ -61,8 +62,19 @@ pub struct Grant {
     pub peer: PeerId,
     /// Which.
     pub piece: PieceIndex,
-    /// Whether it was granted before.
-    pub repair: bool,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a piece is granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// It was never granted before (rule 1).
+    First,
+    /// Its grantee vanished or sat on it (rule 2).
+    Repair,
+    /// The devices starve on their own weak uplinks, and the operator allows more than one copy (rule 11).
+    Help,
 }
 
 /// A grant that its grantee acknowledged.
@@ -96,6 +108,10 @@ pub struct Ledger {
     grantees: BTreeMap<PeerId, Grantee>,
     spread_times: VecDeque<Duration>,
     company_since: Timestamp,
+    /// When the last piece was granted for the first time.
+    all_granted_at: Option<Timestamp>,
+    /// Pieces granted as help.
+    helped: u32,
 }
 
 impl Ledger {
@@ -111,12 +127,24 @@ impl Ledger {
             grantees: BTreeMap::new(),
             spread_times: VecDeque::new(),
             company_since: now,
+            all_granted_at: None,
+            helped: 0,
         }
     }
 
     /// Pieces granted at least once.
     pub fn granted(&self) -> &PieceSet {
         &self.granted
+    }
+
+    /// When it turned out that every piece was granted once.
+    pub fn all_granted_at(&self) -> Option<Timestamp> {
+        self.all_granted_at
+    }
+
+    /// Pieces granted as help so far.
+    pub fn helped(&self) -> u32 {
+        self.helped
     }
 
     /// Whether anything waits for an event that may never come.
@@ -204,16 +232,20 @@ impl Ledger {
         acked
     }
 
-    /// The next piece to grant and to whom; it counts as granted. `delivered` is the window's mark.
+    /// The next piece to grant and to whom; it counts as granted. `delivered` is the window's mark, `help_max` the
+    /// pieces that may be granted as help in all: 0 unless the devices starve.
     pub fn grant(
         &mut self,
         candidates: &[Candidate<'_>],
         holders: &Holders,
         delivered: u64,
+        help_max: u32,
         now: Timestamp,
     ) -> Option<Grant> {
-        let grant =
-            self.grant_again(candidates, now).or_else(|| self.grant_first(candidates, holders, now))?;
+        let grant = self
+            .grant_again(candidates, now)
+            .or_else(|| self.grant_first(candidates, holders, now))
+            .or_else(|| self.grant_help(candidates, holders, help_max, now))?;
         let watch = Watch { to: grant.peer, at: now, delivered_before: delivered, acked: None };
         self.watched.insert(grant.piece.0, watch);
         if let Some(grantee) = self.grantees.get_mut(&grant.peer) {
@@ -303,8 +335,9 @@ impl Ledger {
             let lacks = |c: &&Candidate<'_>| !c.have.contains(PieceIndex(piece));
             if let Some(peer) = self.best(candidates.iter().filter(lacks), now) {
                 self.repair.remove(&piece);
-                let repair = !self.granted.insert(PieceIndex(piece));
-                return Some(Grant { peer, piece: PieceIndex(piece), repair });
+                let is_first = self.granted.insert(PieceIndex(piece));
+                let reason = if is_first { Reason::First } else { Reason::Repair };
+                return Some(Grant { peer, piece: PieceIndex(piece), reason });
             }
         }
         None
@@ -324,13 +357,33 @@ impl Ledger {
             self.cursor += 1;
         }
         if self.cursor >= self.granted.len() {
+            self.all_granted_at.get_or_insert(now);
             return None;
         }
         let peer = self.best(candidates.iter(), now)?;
         let piece = PieceIndex(self.cursor);
         self.cursor += 1;
         self.granted.insert(piece);
-        Some(Grant { peer, piece, repair: false })
+        Some(Grant { peer, piece, reason: Reason::First })
+    }
+
+    /// The piece that the fewest devices hold, to one that lacks it; only after everything was granted once.
+    fn grant_help(
+        &mut self,
+        candidates: &[Candidate<'_>],
+        holders: &Holders,
+        help_max: u32,
+        now: Timestamp,
+    ) -> Option<Grant> {
+        if self.helped >= help_max || self.cursor < self.granted.len() {
+            return None;
+        }
+        let lacking = |piece: PieceIndex| candidates.iter().filter(move |c| !c.have.contains(piece));
+        let free = (0..self.granted.len()).filter(|piece| !self.watched.contains_key(piece)).map(PieceIndex);
+        let piece = free.filter(|p| lacking(*p).next().is_some()).min_by_key(|p| holders.count(*p))?;
+        let peer = self.best(lacking(piece), now)?;
+        self.helped += 1;
+        Some(Grant { peer, piece, reason: Reason::Help })
     }
 
     /// The device with the least under way, then the least unspread, then the longest wait.
@@ -386,7 +439,7 @@ mod tests {
 
     fn grant(ledger: &mut Ledger, holders: &Holders, have: &PieceSet, ms: u64) -> Option<Grant> {
         let candidates = [1, 2].map(|i| Candidate { peer: peer(i), have, credit: 64 });
-        ledger.grant(&candidates, holders, 0, at(ms))
+        ledger.grant(&candidates, holders, 0, 0, at(ms))
     }
 
     #[test]
@@ -407,8 +460,8 @@ mod tests {
         let count = holders.rise(PieceIndex(0));
         assert_eq!(ledger.on_have(peer(2), PieceIndex(0), count, at(20)), None);
         assert_eq!(
-            grant(&mut ledger, &holders, &have, 20).map(|g| (g.peer, g.repair)),
-            Some((peer(1), false))
+            grant(&mut ledger, &holders, &have, 20).map(|g| (g.peer, g.reason)),
+            Some((peer(1), Reason::First))
         );
     }
 
@@ -419,7 +472,7 @@ mod tests {
         assert!(ledger.survey(&holders, PATIENCE, at(2900)).is_empty());
         assert_eq!(ledger.survey(&holders, PATIENCE, at(3100)), vec![first.piece]);
         let again = grant(&mut ledger, &holders, &have, 3100).unwrap();
-        assert_eq!((again.piece, again.repair), (first.piece, true));
+        assert_eq!((again.piece, again.reason), (first.piece, Reason::Repair));
         assert_ne!(again.peer, first.peer);
     }
 
@@ -435,7 +488,35 @@ mod tests {
         assert_eq!(grant(&mut ledger, &holders, &have, 0), None);
         ledger.survey(&holders, PATIENCE, at(3000));
         let again = grant(&mut ledger, &holders, &have, 3000).unwrap();
-        assert_eq!((again.piece, again.repair), (PieceIndex(1), true));
+        assert_eq!((again.piece, again.reason), (PieceIndex(1), Reason::Repair));
         assert_eq!(grant(&mut ledger, &holders, &have, 3000), None);
+    }
+
+    #[test]
+    fn help_is_given_within_its_budget_rarest_piece_first_and_only_after_the_one_copy() {
+        let (mut ledger, mut holders, nothing) = two_devices();
+        let mut have = [nothing.clone(), nothing];
+        let help = |ledger: &mut Ledger, holders: &Holders, have: &[PieceSet; 2], ms: u64| {
+            let candidates =
+                [0, 1].map(|i| Candidate { peer: peer(i as u8 + 1), have: &have[i], credit: 64 });
+            ledger.grant(&candidates, holders, 0, 2, at(ms))
+        };
+        for ms in 0..8 {
+            let grant = help(&mut ledger, &holders, &have, ms).expect("each piece once");
+            assert_eq!(grant.reason, Reason::First);
+            for device in [1, 2] {
+                // The last piece stays with its grantee.
+                if grant.piece.0 < 7 || grant.peer == peer(device) {
+                    have[device as usize - 1].insert(grant.piece);
+                    let count = holders.rise(grant.piece);
+                    ledger.on_have(peer(device), grant.piece, count, at(ms));
+                }
+            }
+        }
+        assert_eq!(help(&mut ledger, &holders, &have, 10), None, "the last piece is still watched");
+        ledger.survey(&holders, Patience { spread_min: Duration::ZERO, ..PATIENCE }, at(5000));
+        ledger.repair.clear();
+        let grant = help(&mut ledger, &holders, &have, 20_000).expect("one device lacks the last piece");
+        assert_eq!((grant.piece, grant.reason), (PieceIndex(7), Reason::Help));
     }
 }

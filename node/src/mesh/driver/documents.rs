@@ -36,7 +36,6 @@ impl Driver {
             return;
         }
         if !std::mem::replace(&mut member.admitted, true) {
-            self.dialer.on_neighbour(peer, member.listen.clone());
             self.outbox.push_back(MeshEvent::Neighbour { peer, connected: true });
         }
         let enrolled_device = membership == Membership::EnrolledDevice;
