@@ -3,6 +3,7 @@
 use super::Mesh;
 use crate::geometry::PieceIndex;
 use crate::id::{ContentHash, PeerId};
+use crate::neighbour::rate::time_for;
 use crate::time::Timestamp;
 use crate::wire::{Have, Message};
 use std::time::Duration;
@@ -19,7 +20,11 @@ impl Mesh {
             return self.send_haves(content, &[piece]);
         }
         swarm.unannounced.push(piece);
-        let gather = self.config.limits.have_batch.min(Duration::from_millis(3) * neighbours);
+        // Waiting pays only where further pieces come meanwhile.
+        let most = self.config.limits.have_batch;
+        let two_pieces = time_for(u64::from(swarm.geometry.piece_bytes()) * 2, self.received_rate.rate());
+        let least = most.min(Duration::from_millis(3) * neighbours);
+        let gather = two_pieces.filter(|time| *time <= most).map_or(least, |time| time.max(least));
         self.announce_at.get_or_insert(now + gather);
     }
 

@@ -19,7 +19,7 @@ pub struct Limits {
     pub request_timeout_min: Duration,
     /// A request older than this may be asked of a second peer that has nothing else to give.
     pub overdue_min: Duration,
-    /// Haves that are not urgent are gathered for so long.
+    /// Haves that are not urgent are gathered for at most so long.
     pub have_batch: Duration,
     /// Time without progress after which a grantee counts as vanished.
     pub grantee_silence_min: Duration,
@@ -73,7 +73,7 @@ impl Default for Limits {
             scarce_bytes_max: 32 << 20,
             request_timeout_min: Duration::from_secs(3),
             overdue_min: Duration::from_millis(300),
-            have_batch: Duration::from_millis(100),
+            have_batch: Duration::from_millis(125),
             grantee_silence_min: Duration::from_secs(3),
             spread_timeout_min: Duration::from_secs(2),
             credit_pieces: 64,
