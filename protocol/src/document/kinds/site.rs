@@ -189,6 +189,9 @@ pub struct Withdrawal {
     /// The site; a vendor's withdrawal names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<SiteId>,
+    /// Only releases of this product are taken back. A release key that may sign some products only must name one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
     /// Which.
     pub releases: Vec<DocumentId>,
     /// Why, for people.
@@ -209,6 +212,7 @@ impl Document for Withdrawal {
         if self.releases.is_empty() || self.releases.len() > 64 {
             return Err(DocumentError::field("releases", "names no release, or more than 64"));
         }
+        self.product.iter().try_for_each(|product| check_name("product", product))?;
         check_text("reason", &self.reason, TEXT_MAX)
     }
 }
