@@ -21,6 +21,7 @@ pub use machine::Mesh;
 use crate::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::id::{ContentHash, DocumentId, PeerId};
 use crate::piece_set::PieceSet;
+use crate::trust::Verdict;
 use crate::wire::{DocumentOffer, Hello, Message, ServeMode};
 
 /// The driver's name for one received data frame whose bytes it holds.
@@ -147,8 +148,8 @@ pub enum Input {
         peer: PeerId,
         /// Which.
         id: DocumentId,
-        /// Whether an honest peer could not have passed it on (bad signature), so that it counts as a violation.
-        violation: bool,
+        /// Whether the peer is to blame, and whether another copy may do.
+        verdict: Verdict,
     },
     /// The answer to [`Action::ReadDocument`]; `None` when it is gone.
     DocumentRead {
@@ -258,7 +259,8 @@ pub enum Action {
         /// To whom.
         peer: PeerId,
     },
-    /// Verify a document from a peer; answer `DocumentHeld` or `DocumentRefused`.
+    /// Verify a document from a peer; answer `DocumentHeld` or `DocumentRefused`, or nothing when the peer sends more
+    /// than can be checked: it is asked for again.
     CheckDocument {
         /// From whom.
         peer: PeerId,

@@ -2,7 +2,7 @@
 //!
 //! A pure function of verified documents and the device's facts; it knows no network, no clock and no disk. A device
 //! needs both a Release (the vendor: this software is ours) and an active Rollout (the site: install it here). Of
-//! several, per issuer, product and channel, the highest number counts.
+//! several, per issuer, product and channel, the highest number counts (T15); the order of arrival never does.
 
 use crate::document::{Artifact, BlobRef, Release, Rollout, RolloutState, Withdrawal};
 use crate::id::DocumentId;
@@ -62,7 +62,11 @@ impl SiteDocuments {
                 self.releases.insert(release.id(), release);
             }
             VerifiedDocument::Rollout(rollout) => {
-                self.rollouts.insert(rollout.rollout_id.to_string(), rollout);
+                let age = |rollout: &Verified<Rollout>| (rollout.epoch, rollout.sequence, rollout.id());
+                let held = self.rollouts.entry(rollout.rollout_id.to_string()).or_insert(rollout.clone());
+                if age(&rollout) > age(held) {
+                    *held = rollout;
+                }
             }
             VerifiedDocument::Withdrawal(withdrawal) => {
                 self.withdrawals.insert(withdrawal.id(), withdrawal);
@@ -75,47 +79,36 @@ impl SiteDocuments {
 
     /// The releases that devices of some kind shall have now: what a seeder offers.
     pub fn active_releases(&self) -> Vec<Verified<Release>> {
-        let mut newest: BTreeMap<(&str, &str, &str), &Verified<Release>> = BTreeMap::new();
         let active = self.rollouts.values().filter(|rollout| rollout.state == RolloutState::Active);
-        for release in active.filter_map(|rollout| self.releases.get(&rollout.release)) {
-            if self.withdrawals.values().any(|w| w.releases.contains(&release.id())) {
-                continue;
-            }
-            let best = newest.entry(channel_of(release)).or_insert(release);
-            if release.number > best.number {
-                *best = release;
-            }
-        }
-        newest.into_values().cloned().collect()
+        let offered = active.filter_map(|rollout| self.releases.get(&rollout.release));
+        newest_of(offered.filter(|release| self.withdrawals_of(release).next().is_none())).cloned().collect()
     }
 
     /// One decision for each release that a Rollout of the site names.
     pub fn decide(&self, facts: &Facts) -> BTreeMap<DocumentId, Decision> {
         let mut decisions = BTreeMap::new();
-        let mut newest: BTreeMap<(&str, &str, &str), (u64, DocumentId)> = BTreeMap::new();
         for rollout in self.rollouts.values() {
             let Some(release) = self.releases.get(&rollout.release) else { continue };
-            let decision = self.decide_one(release, rollout, facts);
-            if matches!(decision, Decision::Install { .. }) {
-                let best = newest.entry(channel_of(release)).or_insert((release.number, release.id()));
-                let (older, newer) = if release.number > best.0 {
-                    (std::mem::replace(best, (release.number, release.id())).1, release.id())
-                } else {
-                    (release.id(), best.1)
-                };
-                if older != newer {
-                    decisions.insert(older, Decision::Superseded);
-                }
-                if newer != release.id() {
-                    continue;
-                }
-            }
             // Several Rollouts may name one release: that one of them installs it is enough.
             if !matches!(decisions.get(&release.id()), Some(Decision::Install { .. })) {
-                decisions.insert(release.id(), decision);
+                decisions.insert(release.id(), self.decide_one(release, rollout, facts));
             }
         }
+        let installs = decisions.iter().filter(|(_, decision)| matches!(decision, Decision::Install { .. }));
+        let installs: Vec<_> = installs.filter_map(|(id, _)| self.releases.get(id)).collect();
+        let newest: BTreeSet<_> = newest_of(installs.iter().copied()).map(Verified::id).collect();
+        for older in installs.iter().map(|release| release.id()).filter(|id| !newest.contains(id)) {
+            decisions.insert(older, Decision::Superseded);
+        }
         decisions
+    }
+
+    /// T6: a Withdrawal that names a product takes back releases of that product only.
+    fn withdrawals_of(&self, release: &Verified<Release>) -> impl Iterator<Item = &Verified<Withdrawal>> {
+        let (id, product) = (release.id(), release.product.clone());
+        self.withdrawals.values().filter(move |withdrawal| {
+            withdrawal.releases.contains(&id) && withdrawal.product.as_ref().is_none_or(|own| *own == product)
+        })
     }
 
     fn decide_one(
@@ -124,8 +117,9 @@ impl SiteDocuments {
         rollout: &Verified<Rollout>,
         facts: &Facts,
     ) -> Decision {
-        if let Some(withdrawal) = self.withdrawals.values().find(|w| w.releases.contains(&release.id())) {
-            return Decision::Withdrawn { reason: withdrawal.reason.clone(), purge: withdrawal.purge };
+        if let Some(withdrawal) = self.withdrawals_of(release).next() {
+            let purge = self.withdrawals_of(release).any(|withdrawal| withdrawal.purge);
+            return Decision::Withdrawn { reason: withdrawal.reason.clone(), purge };
         }
         if rollout.state != RolloutState::Active {
             return Decision::Held(rollout.state);
@@ -155,6 +149,20 @@ fn channel_of(release: &Release) -> (&str, &str, &str) {
     (&release.issuer, &release.product, &release.channel)
 }
 
+/// T15: of each channel the release with the highest number, of equal numbers the one with the greater id.
+fn newest_of<'a>(
+    releases: impl Iterator<Item = &'a Verified<Release>>,
+) -> impl Iterator<Item = &'a Verified<Release>> {
+    let mut newest: BTreeMap<(&str, &str, &str), &Verified<Release>> = BTreeMap::new();
+    for release in releases {
+        let best = newest.entry(channel_of(release)).or_insert(release);
+        if (release.number, release.id()) > (best.number, best.id()) {
+            *best = release;
+        }
+    }
+    newest.into_values()
+}
+
 /// The artifacts of a release that this device installs.
 pub fn artifacts_for<'a>(release: &'a Release, facts: &'a Facts) -> impl Iterator<Item = &'a Artifact> {
     release.artifacts.iter().filter(|artifact| {
@@ -176,3 +184,6 @@ pub fn blobs_for(release: &Release, facts: &Facts) -> Vec<BlobRef> {
     }
     lists.into_iter().chain(data).filter(|blob| seen.insert(blob.content)).collect()
 }
+
+#[cfg(test)]
+mod tests;

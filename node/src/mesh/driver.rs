@@ -70,7 +70,7 @@ pub async fn start(
     let (jobs, jobs_out) = mpsc::channel(JOBS_MAX);
     let (outcomes_in, outcomes) = mpsc::channel(JOBS_MAX);
     let (library, held) =
-        Library::open(parts.trust, parts.state.clone(), &parts.documents).map_err(MeshError::State)?;
+        Library::open(parts.trust, parts.state.clone(), parts.documents).map_err(MeshError::State)?;
     std::thread::Builder::new()
         .name("documents".into())
         .spawn(move || library.run(jobs_out, &outcomes_in))
@@ -90,7 +90,7 @@ pub async fn start(
         granted: BTreeMap::new(),
         listen: Vec::new(),
         admitted: BTreeMap::new(),
-        jobs,
+        desk: documents::Desk::new(jobs),
         done: done_in,
         outbox: VecDeque::new(),
     };
@@ -135,7 +135,7 @@ struct Driver {
     listen: Vec<String>,
     admitted: BTreeMap<PeerId, Member>,
     serving: Serving,
-    jobs: mpsc::Sender<Job>,
+    desk: documents::Desk,
     done: mpsc::Sender<Done>,
     outbox: VecDeque<MeshEvent>,
 }
@@ -213,6 +213,7 @@ impl Driver {
 
     fn gone(&mut self, peer: PeerId) {
         self.serving.on_gone(peer);
+        self.desk.on_gone(peer);
         if self.admitted.remove(&peer).is_some_and(|member| member.admitted) {
             self.outbox.push_back(MeshEvent::Neighbour { peer, connected: false });
         }
@@ -308,9 +309,7 @@ impl Driver {
             Action::ContentComplete { content } => self.outbox.push_back(MeshEvent::Complete(content)),
             Action::Granted { content, piece, .. } => self.granted.entry(content).or_default().push(piece),
             Action::CheckDocument { peer, envelope } => self.check_document(peer, envelope),
-            Action::ReadDocument { peer, id } => {
-                self.ask(Job::Read { peer, id });
-            }
+            Action::ReadDocument { peer, id } => self.read_document(peer, id),
             Action::Dial { peer, addresses } => self.net.dial(peer, addresses),
             Action::SafeToLeave(safe) => self.outbox.push_back(MeshEvent::SafeToLeave(safe)),
         }

@@ -2,14 +2,14 @@
 //!
 //! One thread owns trust and writes; the mesh loop asks by [`Job`] and is answered by [`Outcome`], so that no fsync
 //! stands in the way of artifact bytes. Order of a new document: check, write it with its high-water marks in one
-//! durable commit, act. A report counts only from a device whose enrollment is held (a sybil cannot fill the disk).
+//! durable commit, act. One that waits for another is kept in memory and checked again when that one is accepted.
 
 use super::command::PublishError;
 use crate::state::State;
-use samara_protocol::document::Enrollment;
+use samara_protocol::document::Envelope;
 use samara_protocol::id::{DocumentId, PeerId};
-use samara_protocol::trust::{DocumentKey, Membership, Refusal, Trust, Verified, VerifiedDocument};
-use std::collections::BTreeMap;
+use samara_protocol::trust::{DocumentKey, Membership, Refusal, Trust, Verdict, VerifiedDocument, Waiting};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,7 +19,7 @@ pub(super) const JOBS_MAX: usize = 256;
 /// What the mesh loop asks.
 pub(super) enum Job {
     /// A document from a peer.
-    Check { peer: PeerId, id: DocumentId, envelope: Vec<u8> },
+    Check { peer: PeerId, envelope: Vec<u8> },
     /// A document made here.
     Publish { envelope: Vec<u8>, answer: oneshot::Sender<Result<DocumentId, PublishError>> },
     /// An envelope to send to a peer.
@@ -30,14 +30,31 @@ pub(super) enum Job {
 
 /// What the thread answers.
 pub(super) enum Outcome {
-    /// It is held from now on.
-    Held { document: Box<VerifiedDocument>, from: Option<PeerId>, replaces: Option<DocumentId> },
+    /// It is held from now on, or `is_new` is false: it was held before, and this is who else holds it.
+    Held { document: Box<VerifiedDocument>, from: Option<PeerId>, replaces: Option<DocumentId>, is_new: bool },
     /// It is not taken.
-    Refused { peer: PeerId, id: DocumentId, why: String, violation: bool },
+    Refused { peer: PeerId, id: DocumentId, why: String, verdict: Verdict },
+    /// The end of every `Check`, after what it brought.
+    Checked { peer: PeerId },
     /// The answer to `Read`.
     Read { peer: PeerId, envelope: Option<Vec<u8>> },
     /// The answer to `Admit`.
     Member { peer: PeerId, membership: Membership, admitted: bool },
+}
+
+/// A document that is durable, and acted upon by trust.
+struct Taken {
+    document: VerifiedDocument,
+    from: Option<PeerId>,
+    replaces: Option<DocumentId>,
+    is_new: bool,
+}
+
+impl From<Taken> for Outcome {
+    fn from(taken: Taken) -> Self {
+        let Taken { document, from, replaces, is_new } = taken;
+        Self::Held { document: Box::new(document), from, replaces, is_new }
+    }
 }
 
 /// Trust, and what is held under it.
@@ -46,23 +63,24 @@ pub(super) struct Library {
     state: Arc<State>,
     held: BTreeMap<DocumentKey, DocumentId>,
     keys: BTreeMap<DocumentId, DocumentKey>,
-    enrollments: BTreeMap<PeerId, Verified<Enrollment>>,
+    waiting: Waiting<Option<PeerId>>,
 }
 
 impl Library {
-    /// What the state file holds, checked again, and `fresh` documents; one that does not verify is left out.
+    /// What the state file holds, verified again, and `fresh` documents; one that does not verify is left out.
     pub(super) fn open(
         trust: Trust,
         state: Arc<State>,
-        fresh: &[Vec<u8>],
+        fresh: Vec<Vec<u8>>,
     ) -> Result<(Self, Vec<VerifiedDocument>), String> {
         let envelopes = state.documents().map_err(|e| e.to_string())?;
-        let mut library =
-            Self { trust, state, held: BTreeMap::new(), keys: BTreeMap::new(), enrollments: BTreeMap::new() };
+        let (held, keys) = (BTreeMap::new(), BTreeMap::new());
+        let mut library = Self { trust, state, held, keys, waiting: Waiting::default() };
         let mut documents = Vec::new();
         for envelope in envelopes {
-            match library.trust.check(&envelope) {
+            match library.trust.check_kept(&envelope) {
                 Ok(document) => {
+                    library.trust.accept(&document);
                     library.index(&document);
                     documents.push(document);
                 }
@@ -70,12 +88,13 @@ impl Library {
             }
         }
         for envelope in fresh {
-            match library.take(envelope) {
-                Ok((document, _)) => {
-                    documents.retain(|held: &VerifiedDocument| held.key() != document.key());
-                    documents.push(document);
-                }
-                Err(error) => tracing::warn!(%error, "a document is not offered"),
+            let (taken, refused) = library.settle(None, envelope);
+            for Taken { document, .. } in taken {
+                documents.retain(|held: &VerifiedDocument| held.key() != document.key());
+                documents.push(document);
+            }
+            if let Some(error) = refused {
+                tracing::warn!(%error, "a document is not offered");
             }
         }
         Ok((library, documents))
@@ -84,52 +103,105 @@ impl Library {
     /// Serves jobs until the sender is gone. Runs on its own thread.
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>, outcomes: &mpsc::Sender<Outcome>) {
         while let Some(job) = jobs.blocking_recv() {
-            let outcome = match job {
-                Job::Check { peer, id, envelope } => self.check(peer, id, &envelope),
-                Job::Publish { envelope, answer } => match self.take(&envelope) {
-                    Ok((document, replaces)) => {
-                        let _ = answer.send(Ok(document.id()));
-                        Outcome::Held { document: Box::new(document), from: None, replaces }
-                    }
-                    Err(error) => {
-                        let _ = answer.send(Err(error));
-                        continue;
-                    }
-                },
-                Job::Read { peer, id } => Outcome::Read { peer, envelope: self.read(&id) },
-                Job::Admit { peer, enrollment } => self.admit(peer, &enrollment),
-            };
-            if outcomes.blocking_send(outcome).is_err() {
-                return;
+            for outcome in self.serve(job) {
+                if outcomes.blocking_send(outcome).is_err() {
+                    return;
+                }
             }
         }
     }
 
-    fn check(&mut self, peer: PeerId, id: DocumentId, envelope: &[u8]) -> Outcome {
-        match self.take(envelope) {
-            Ok((document, replaces)) => {
-                Outcome::Held { document: Box::new(document), from: Some(peer), replaces }
+    fn serve(&mut self, job: Job) -> Vec<Outcome> {
+        match job {
+            Job::Check { peer, envelope } => self.check(peer, envelope),
+            Job::Publish { envelope, answer } => {
+                let id = Envelope::parse(&envelope).map(|envelope| envelope.id());
+                let (taken, refused) = self.settle(None, envelope);
+                let result = match (refused, id) {
+                    (None, Ok(id)) => Ok(id),
+                    (Some(error), _) => Err(error),
+                    (None, Err(error)) => Err(PublishError::Refused(error.into())),
+                };
+                let _ = answer.send(result);
+                taken.into_iter().map(Outcome::from).collect()
             }
+            Job::Read { peer, id } => vec![Outcome::Read { peer, envelope: self.read(&id) }],
+            Job::Admit { peer, enrollment } => {
+                let membership = self.trust.membership(peer, &enrollment);
+                vec![Outcome::Member { peer, membership, admitted: self.trust.admits(membership) }]
+            }
+        }
+    }
+
+    fn check(&mut self, peer: PeerId, envelope: Vec<u8>) -> Vec<Outcome> {
+        // Bytes that are no envelope name no document; the refusal says so.
+        let id = Envelope::parse(&envelope).map_or(DocumentId([0; 32]), |envelope| envelope.id());
+        let (taken, refused) = self.settle(Some(peer), envelope);
+        let mut outcomes: Vec<Outcome> = taken.into_iter().map(Outcome::from).collect();
+        match refused {
+            Some(PublishError::Refused(refusal)) => {
+                let (why, verdict) = (refusal.to_string(), refusal.verdict());
+                outcomes.push(Outcome::Refused { peer, id, why, verdict });
+            }
+            // Our own disk is at fault, not the document: it is asked for again.
+            Some(error) => tracing::error!(%error, "a document is lost"),
+            None => {}
+        }
+        outcomes.push(Outcome::Checked { peer });
+        outcomes
+    }
+
+    /// Takes a document, and those that waited for it; or says why it is not taken.
+    fn settle(&mut self, from: Option<PeerId>, envelope: Vec<u8>) -> (Vec<Taken>, Option<PublishError>) {
+        let mut taken = Vec::new();
+        let first = match self.take(from, &envelope) {
+            Ok(document) => document,
             Err(error) => {
-                let violation = matches!(&error, PublishError::Refused(refusal) if refusal.is_violation());
-                Outcome::Refused { peer, id, why: error.to_string(), violation }
+                self.keep_waiting(from, envelope, &error);
+                return (taken, Some(error));
             }
+        };
+        let mut ready = VecDeque::from(self.waiting.take_ready(&first.document));
+        taken.push(first);
+        while let Some((from, envelope)) = ready.pop_front() {
+            match self.take(from, &envelope) {
+                Ok(document) => {
+                    ready.extend(self.waiting.take_ready(&document.document));
+                    taken.push(document);
+                }
+                Err(error) => self.keep_waiting(from, envelope, &error),
+            }
+        }
+        (taken, None)
+    }
+
+    fn keep_waiting(&mut self, from: Option<PeerId>, envelope: Vec<u8>, error: &PublishError) {
+        let PublishError::Refused(refusal) = error else { return };
+        if let Refusal::SameSequence { .. } | Refusal::ForkedTrustRoot { .. } = refusal {
+            tracing::warn!(target: "samara", event = "equivocation", %refusal, "two documents contradict each other");
+        }
+        if let Some(awaits) = refusal.verdict().awaits() {
+            self.waiting.keep(from, envelope, awaits);
         }
     }
 
-    fn take(&mut self, envelope: &[u8]) -> Result<(VerifiedDocument, Option<DocumentId>), PublishError> {
+    fn take(&mut self, from: Option<PeerId>, envelope: &[u8]) -> Result<Taken, PublishError> {
         let document = self.trust.check(envelope)?;
-        if let VerifiedDocument::Report(report) = &document
-            && !self.enrollments.contains_key(&report.device)
-        {
-            return Err(PublishError::Refused(Refusal::NotEnrolled { device: report.device }));
+        if self.holds(&document) {
+            return Ok(Taken { document, from, replaces: None, is_new: false });
         }
         let replaces = self.held.get(&document.key()).copied().filter(|old| *old != document.id());
         let marks = self.trust.marks_with(&document);
         self.state.put_document(&document, &marks).map_err(|e| PublishError::State(e.to_string()))?;
         self.trust.accept(&document);
         self.index(&document);
-        Ok((document, replaces))
+        Ok(Taken { document, from, replaces, is_new: true })
+    }
+
+    /// Another copy costs no write and replaces nothing, unless the one that is held is no longer signed well enough.
+    fn holds(&self, document: &VerifiedDocument) -> bool {
+        self.held.get(&document.key()) == Some(&document.id())
+            && self.read(&document.id()).is_some_and(|kept| self.trust.check_kept(&kept).is_ok())
     }
 
     fn index(&mut self, document: &VerifiedDocument) {
@@ -138,9 +210,6 @@ impl Library {
             self.keys.remove(&old);
         }
         self.keys.insert(document.id(), key);
-        if let VerifiedDocument::Enrollment(enrollment) = document {
-            self.enrollments.insert(enrollment.device, enrollment.clone());
-        }
     }
 
     fn read(&self, id: &DocumentId) -> Option<Vec<u8>> {
@@ -150,13 +219,7 @@ impl Library {
             None
         })
     }
-
-    fn admit(&mut self, peer: PeerId, enrollment: &[u8]) -> Outcome {
-        let shown = match self.trust.check(enrollment) {
-            Ok(VerifiedDocument::Enrollment(shown)) if shown.device == peer => Some(shown),
-            _ => None,
-        };
-        let membership = self.trust.membership(peer, shown.as_ref().or(self.enrollments.get(&peer)));
-        Outcome::Member { peer, membership, admitted: self.trust.admits(membership) }
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -196,6 +196,7 @@ mod tests {
         }
     }
 
+    // F3
     #[test]
     fn a_list_survives_and_cuts_the_content_without_gaps() {
         let whole = list(vec![
@@ -209,6 +210,7 @@ mod tests {
         assert_eq!(cuts, [("a", 0, 3), ("b/c", 3, 4)]);
     }
 
+    // D6, F1, F2
     #[test]
     fn every_way_out_of_the_tree_is_refused() {
         let file = EntryKind::File { size: 1 };
@@ -235,6 +237,7 @@ mod tests {
         assert_eq!(FileList::decode(&bytes), Err(FileListError::TooLarge(ENTRIES_MAX + 1)));
     }
 
+    // F3
     #[test]
     fn a_list_that_is_not_the_content_is_refused() {
         let mut wrong = list(vec![entry("a", EntryKind::File { size: 3 })]);

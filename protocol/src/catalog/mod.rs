@@ -2,18 +2,20 @@
 //!
 //! A new document is offered at once; digests on connect and every 30 s find what was missed. A wanted document is
 //! asked of one neighbour and, after a timeout, of the next. Documents are checked by the driver before they are
-//! held; their kinds and contents mean nothing here.
+//! held; their kinds and contents mean nothing here. A refused one is not asked for again for a time.
 
+mod memory;
+mod wants;
+
+use crate::document::ENVELOPE_BYTES_MAX;
 use crate::id::{DocumentId, PeerId};
 use crate::neighbour::Limits;
 use crate::time::Timestamp;
+use crate::trust::Verdict;
 use crate::wire::{CatalogDigest, DocumentKind, DocumentOffer, ServeMode};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// Neighbours remembered as offering a wanted document.
-const OFFERERS_MAX: usize = 16;
-/// Refused documents remembered, so that they are not fetched again.
-const REFUSED_MAX: usize = 1024;
+use memory::Memory;
+use std::collections::{BTreeMap, BTreeSet};
+use wants::Wants;
 
 #[derive(Debug, Clone)]
 struct Held {
@@ -24,19 +26,15 @@ struct Held {
     put_off: BTreeSet<PeerId>,
 }
 
-#[derive(Debug, Clone)]
-struct Wanted {
-    offerers: VecDeque<PeerId>,
-    asked: Option<(PeerId, Timestamp)>,
-}
-
 /// The documents of one peer.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     held: BTreeMap<DocumentId, Held>,
-    wanted: BTreeMap<DocumentId, Wanted>,
-    refused: BTreeSet<DocumentId>,
-    refused_order: VecDeque<DocumentId>,
+    wants: Wants,
+    /// Refused whoever sends them, or replaced.
+    refused: Memory<DocumentId>,
+    /// Refused as this neighbour has them.
+    copies_refused: Memory<(DocumentId, PeerId)>,
     digest: CatalogDigest,
 }
 
@@ -47,14 +45,21 @@ impl Catalog {
     }
 
     /// A verified document is held; true if it is new here. `is_own` if it did not come from a peer.
-    pub fn hold(&mut self, offer: DocumentOffer, from: Option<PeerId>, replaces: Option<DocumentId>) -> bool {
+    pub fn hold(
+        &mut self,
+        offer: DocumentOffer,
+        from: Option<PeerId>,
+        replaces: Option<DocumentId>,
+        now: Timestamp,
+    ) -> bool {
         if let Some(old) = replaces.filter(|old| *old != offer.id) {
             if self.held.remove(&old).is_some() {
                 self.toggle(old, false);
             }
-            self.refuse(old);
+            self.wants.remove(&old);
+            self.refused.insert(old, now);
         }
-        self.wanted.remove(&offer.id);
+        self.wants.remove(&offer.id);
         if let Some(held) = self.held.get_mut(&offer.id) {
             held.holders.extend(from);
             return false;
@@ -62,7 +67,7 @@ impl Catalog {
         if offer.kind == DocumentKind::TrustRoot {
             // What was refused under the old root may be good under the new one.
             self.refused.clear();
-            self.refused_order.clear();
+            self.copies_refused.clear();
         }
         let empty = BTreeSet::new;
         let holders = from.into_iter().collect();
@@ -72,14 +77,18 @@ impl Catalog {
         true
     }
 
-    /// A document was refused: it is not asked for again.
-    pub fn refuse(&mut self, id: DocumentId) {
-        self.wanted.remove(&id);
-        if self.refused.insert(id) {
-            self.refused_order.push_back(id);
-            let oldest = (self.refused_order.len() > REFUSED_MAX).then(|| self.refused_order.pop_front());
-            if let Some(old) = oldest.flatten() {
-                self.refused.remove(&old);
+    /// A document was refused as `peer` sent it. It is not asked for again for a time: of nobody, or, where the
+    /// signatures of this one copy are at fault, not of this peer. A wrong copy says nothing about the document.
+    pub fn refuse(&mut self, id: DocumentId, peer: PeerId, verdict: Verdict, now: Timestamp) {
+        match verdict {
+            Verdict::Violation => self.wants.strike(&id, peer),
+            Verdict::Copy => {
+                self.wants.strike(&id, peer);
+                self.copies_refused.insert((id, peer), now);
+            }
+            Verdict::Awaits(_) | Verdict::Final => {
+                self.wants.remove(&id);
+                self.refused.insert(id, now);
             }
         }
     }
@@ -111,29 +120,19 @@ impl Catalog {
         now: Timestamp,
         is_granting: impl Fn(PeerId) -> bool,
     ) -> Vec<DocumentId> {
-        let mut ask = Vec::new();
+        let mut news = Vec::new();
         for offer in offers {
             if let Some(held) = self.held.get_mut(&offer.id) {
                 held.holders.insert(peer);
-                continue;
-            }
-            let full = self.wanted.len() + self.held.len() >= limits.documents_max;
-            if self.refused.contains(&offer.id) || (full && !self.wanted.contains_key(&offer.id)) {
-                continue;
-            }
-            let fresh = Wanted { offerers: VecDeque::new(), asked: None };
-            let wanted = self.wanted.entry(offer.id).or_insert(fresh);
-            if !wanted.offerers.contains(&peer) && wanted.offerers.len() < OFFERERS_MAX {
-                wanted.offerers.push_back(peer);
-            }
-            // A cheap link is better than waiting for a granting peer that serves few.
-            let better = wanted.asked.is_none_or(|(asked, _)| mode == ServeMode::Pull && is_granting(asked));
-            if better {
-                wanted.asked = Some((peer, now));
-                ask.push(offer.id);
+            } else if !self.refused.contains(&offer.id, now)
+                && !self.copies_refused.contains(&(offer.id, peer), now)
+            {
+                news.push(*offer);
             }
         }
-        ask
+        // A cheap link is better than waiting for a granting peer that serves few.
+        let is_better_than = |asked| mode == ServeMode::Pull && is_granting(asked);
+        self.wants.on_offer(peer, news.into_iter(), self.held.len(), limits, now, is_better_than)
     }
 
     /// A neighbour wants documents; which to read and send it. On a scarce link (rule 13) only the first `copies`
@@ -157,25 +156,14 @@ impl Catalog {
         serve
     }
 
-    /// Wanted documents to ask for again, and of whom.
-    pub fn poll_retries(&mut self, limits: &Limits, now: Timestamp) -> Vec<(PeerId, DocumentId)> {
-        let mut retries = Vec::new();
-        for (id, wanted) in &mut self.wanted {
-            if wanted.asked.is_some_and(|(_, at)| now.since(at) < limits.want_timeout) {
-                continue;
-            }
-            wanted.offerers.rotate_left(1.min(wanted.offerers.len()));
-            if let Some(&peer) = wanted.offerers.front() {
-                wanted.asked = Some((peer, now));
-                retries.push((peer, *id));
-            }
-        }
-        retries
+    /// Wanted documents to ask for (again), and of whom.
+    pub fn poll_asks(&mut self, limits: &Limits, now: Timestamp) -> Vec<(PeerId, DocumentId)> {
+        self.wants.poll_asks(limits, now)
     }
 
     /// Whether a document is wanted that some neighbour offered.
     pub fn is_wanting(&self) -> bool {
-        !self.wanted.is_empty()
+        !self.wants.is_empty()
     }
 
     /// A neighbour is gone.
@@ -185,11 +173,8 @@ impl Catalog {
             held.given.remove(&peer);
             held.put_off.remove(&peer);
         }
-        self.wanted.retain(|_, wanted| {
-            wanted.offerers.retain(|other| *other != peer);
-            wanted.asked.take_if(|(asked, _)| *asked == peer);
-            !wanted.offerers.is_empty()
-        });
+        self.wants.leave(peer);
+        self.copies_refused.retain(|(_, other)| *other != peer);
     }
 
     /// Whether every document of this peer's own is held by at least `count` of the neighbours that `counts` names.
@@ -207,45 +192,4 @@ impl Catalog {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn offer(i: u8) -> DocumentOffer {
-        DocumentOffer { id: DocumentId([i; 32]), kind: DocumentKind::Report, bytes: 900 }
-    }
-
-    fn peer(i: u8) -> PeerId {
-        PeerId([i; 32])
-    }
-
-    #[test]
-    fn equal_catalogs_have_equal_digests_in_any_order() {
-        let (mut a, mut b) = (Catalog::default(), Catalog::default());
-        (1..5).for_each(|i| assert!(a.hold(offer(i), None, None)));
-        (1..5).rev().for_each(|i| assert!(b.hold(offer(i), None, None)));
-        assert!(a.on_digest(peer(9), b.digest()));
-        assert!(a.offers_for(peer(9), ServeMode::Pull).is_empty());
-        b.hold(offer(6), None, Some(offer(1).id));
-        assert!(!a.on_digest(peer(9), b.digest()));
-    }
-
-    #[test]
-    fn a_wanted_document_is_asked_of_the_next_neighbour_after_a_timeout() {
-        let (mut catalog, limits) = (Catalog::default(), Limits::default());
-        let ask = |c: &mut Catalog, p| {
-            c.on_offer(peer(p), ServeMode::Pull, &[offer(1)], &limits, Timestamp::ZERO, |_| false)
-        };
-        assert_eq!(ask(&mut catalog, 1), vec![offer(1).id]);
-        assert_eq!(ask(&mut catalog, 2), vec![]);
-        assert_eq!(catalog.poll_retries(&limits, Timestamp::from_millis(500)), vec![]);
-        assert_eq!(catalog.poll_retries(&limits, Timestamp::from_millis(1000)), vec![(peer(2), offer(1).id)]);
-    }
-
-    #[test]
-    fn a_granting_peer_gives_a_document_to_few_and_to_whoever_asks_again() {
-        let mut catalog = Catalog::default();
-        catalog.hold(offer(1), None, None);
-        let ask = |c: &mut Catalog, p| c.on_want(peer(p), &[offer(1).id], ServeMode::Grant, 2).len();
-        assert_eq!([1, 2, 3, 4, 3].map(|p| ask(&mut catalog, p)), [1, 1, 0, 0, 1]);
-    }
-}
+mod tests;

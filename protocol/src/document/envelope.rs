@@ -58,6 +58,7 @@ impl Envelope {
         // A Value sorts its keys.
         let value = serde_json::to_value(document).map_err(error)?;
         let payload = serde_json::to_vec(&value).map_err(error)?;
+        check_size::<T>(&payload)?;
         let envelope = Self { payload_type: T::PAYLOAD_TYPE.into(), payload, signatures: Vec::new() };
         Self::parse(&envelope.to_bytes())
     }
@@ -134,9 +135,15 @@ impl Envelope {
             let got = self.payload_type.chars().take(80).collect();
             return Err(DocumentError::WrongKind { wanted: T::PAYLOAD_TYPE, got });
         }
+        check_size::<T>(&self.payload)?;
         let document: T = serde_json::from_slice(&self.payload)
             .map_err(|e| DocumentError::field("payload", e.to_string()))?;
         document.validate()?;
         Ok(document)
     }
+}
+
+fn check_size<T: Document>(payload: &[u8]) -> Result<(), DocumentError> {
+    let (bytes, max) = (payload.len(), T::PAYLOAD_BYTES_MAX);
+    if bytes > max { Err(DocumentError::TooLarge { bytes, max }) } else { Ok(()) }
 }

@@ -71,6 +71,8 @@ pub trait Document: Serialize + DeserializeOwned {
     const KIND: crate::wire::DocumentKind;
     /// What the envelope's `payloadType` says.
     const PAYLOAD_TYPE: &'static str;
+    /// The largest payload (rule D1), fields that this version does not know included.
+    const PAYLOAD_BYTES_MAX: usize = ENVELOPE_BYTES_MAX;
     /// Checks values against each other and against the limits.
     fn validate(&self) -> Result<(), DocumentError>;
 }

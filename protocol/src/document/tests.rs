@@ -32,6 +32,7 @@ fn wrapped(payload: &str) -> Result<Envelope, DocumentError> {
     Envelope::parse(format!(r#"{{"payloadType":"t","payload":"{payload}","signatures":[]}}"#).as_bytes())
 }
 
+// D5
 #[test]
 fn the_example_in_the_documentation_is_what_this_code_writes_and_reads() {
     let block = DOCUMENT.split("```json example\n").nth(1).expect("an example").split("```").next().unwrap();
@@ -58,6 +59,7 @@ fn more_signatures_do_not_change_the_id() {
     assert_eq!((envelope.id(), envelope.signatures.len()), (id, 2));
 }
 
+// D1
 #[test]
 fn endless_data_is_refused_before_it_is_parsed() {
     let bytes = vec![b'['; ENVELOPE_BYTES_MAX + 1];
@@ -65,6 +67,7 @@ fn endless_data_is_refused_before_it_is_parsed() {
     assert_eq!(Envelope::parse(&bytes), Err(expected));
 }
 
+// D2
 #[test]
 fn json_that_two_readers_could_read_differently_is_refused() {
     let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
@@ -84,15 +87,123 @@ fn json_that_two_readers_could_read_differently_is_refused() {
     }
 }
 
+// D4
 #[test]
-fn unknown_fields_are_ignored_unless_the_document_calls_them_critical() {
+fn a_critical_field_is_accepted_if_this_version_knows_it_and_refused_by_name_if_not() {
     let mut envelope = example();
     let json = String::from_utf8(envelope.payload.clone()).unwrap();
-    envelope.payload = json.replacen('{', r#"{"gates":[],"#, 1).into_bytes();
-    assert!(envelope.unverified_payload::<Rollout>().is_ok());
-    envelope.payload = json.replacen('{', r#"{"crit":["gates"],"gates":[],"#, 1).into_bytes();
-    let refused = envelope.unverified_payload::<Rollout>();
-    assert_eq!(refused, Err(DocumentError::Critical("gates".into())));
+    let mut with = |fields: &str| {
+        envelope.payload = json.replacen('{', &format!("{{{fields},"), 1).into_bytes();
+        envelope.unverified_payload::<Rollout>().map(|rollout| rollout.crit)
+    };
+    let unknown = |field: &str| Err(DocumentError::Critical(field.into()));
+    assert_eq!(with(r#""gates":[]"#), Ok(vec![]));
+    assert_eq!(with(r#""crit":["gates"],"gates":[]"#), unknown("gates"));
+    assert_eq!(with(r#""crit":["rollback_to","state"]"#), Ok(vec!["rollback_to".into(), "state".into()]));
+    assert_eq!(with(r#""crit":["state","gates"],"gates":[]"#), unknown("gates"));
+    assert_eq!(with(r#""crit":["Rollout"]"#), unknown("Rollout"));
+}
+
+// D4
+#[test]
+fn every_list_of_critical_fields_knows_the_fields_beside_it() {
+    let release = |change: fn(&mut Release)| {
+        let mut release = crate::trust::tests::release(1);
+        change(&mut release);
+        release.validate()
+    };
+    assert_eq!(release(|r| r.crit = vec!["security_counter".into()]), Ok(()));
+    assert_eq!(release(|r| r.artifacts[0].crit = vec!["mode".into()]), Ok(()));
+    assert_eq!(release(|r| r.artifacts[0].representations[0].crit = vec!["base".into()]), Ok(()));
+    let unknown = Err(DocumentError::Critical("mode".into()));
+    assert_eq!(release(|r| r.crit = vec!["mode".into()]), unknown);
+    assert_eq!(release(|r| r.artifacts[0].representations[0].crit = vec!["mode".into()]), unknown);
+}
+
+// D3
+#[test]
+fn each_kind_has_its_payload_type_and_reads_no_other() {
+    for kind in [
+        TrustRoot::PAYLOAD_TYPE,
+        Release::PAYLOAD_TYPE,
+        Rollout::PAYLOAD_TYPE,
+        Withdrawal::PAYLOAD_TYPE,
+        Enrollment::PAYLOAD_TYPE,
+        Report::PAYLOAD_TYPE,
+    ] {
+        let name =
+            kind.strip_prefix("application/vnd.samara.").and_then(|k| k.strip_suffix(".v1+json")).unwrap();
+        assert!(DOCUMENT.contains(&format!("`{name}`")));
+        let typed = Envelope { payload_type: kind.into(), ..example() };
+        assert_eq!(typed.unverified_payload::<Rollout>().is_ok(), kind == Rollout::PAYLOAD_TYPE);
+        assert!(typed.kind().is_ok());
+    }
+    let newer = "application/vnd.samara.rollout.v2+json";
+    let typed = Envelope { payload_type: newer.into(), ..example() };
+    assert_eq!(typed.kind(), Err(DocumentError::UnknownType(newer.into())));
+}
+
+// D1
+#[test]
+fn a_report_is_small_with_all_that_it_carries_and_an_envelope_has_few_signatures() {
+    let report = crate::trust::tests::report(1);
+    let mut envelope = Envelope::unsigned(&report).unwrap();
+    let json = String::from_utf8(envelope.payload.clone()).unwrap();
+    let mut padded = |bytes: usize| {
+        let field =
+            format!(r#"{{"unknown":"{}","#, "x".repeat(bytes - json.len() - r#""unknown":"","#.len()));
+        envelope.payload = json.replacen('{', &field, 1).into_bytes();
+        assert_eq!(envelope.payload.len(), bytes);
+        envelope.unverified_payload::<Report>().map(|_| ())
+    };
+    assert_eq!(padded(REPORT_BYTES_MAX), Ok(()));
+    let (bytes, max) = (REPORT_BYTES_MAX + 1, REPORT_BYTES_MAX);
+    assert_eq!(padded(bytes), Err(DocumentError::TooLarge { bytes, max }));
+    let long = Report { reason: "x".repeat(TEXT_MAX), ..report };
+    assert!(matches!(Envelope::unsigned(&long), Err(DocumentError::TooLarge { .. })));
+    let mut many = example();
+    many.signatures = vec![many.signatures[0].clone(); SIGNATURES_MAX];
+    assert!(Envelope::parse(&many.to_bytes()).is_ok());
+    many.signatures.push(many.signatures[0].clone());
+    assert!(matches!(Envelope::parse(&many.to_bytes()), Err(DocumentError::Envelope(_))));
+}
+
+// D6
+#[test]
+fn an_artifact_whose_destination_leaves_the_install_root_is_refused() {
+    for destination in ["../app", "/app", "a//b", "a/./b", "a/../../b", "", "a\0b"] {
+        let mut release = crate::trust::tests::release(1);
+        release.artifacts[0].destination = destination.into();
+        let refused = release.validate();
+        assert!(
+            matches!(refused, Err(DocumentError::Field { field: "artifacts.destination", .. })),
+            "{refused:?}"
+        );
+    }
+}
+
+/// Only the tests of a file that has code, too.
+fn tests_of(source: &str) -> &str {
+    source.split_once("#[cfg(test)]").map_or(source, |(_, tests)| tests)
+}
+
+#[test]
+fn every_numbered_rule_of_the_documentation_is_cited_by_a_test() {
+    let tests = [
+        include_str!("tests.rs"),
+        include_str!("../trust/tests/attacks.rs"),
+        include_str!("../trust/tests/kept.rs"),
+        include_str!("../trust/tests/order.rs"),
+        include_str!("../trust/tests/verdicts.rs"),
+        include_str!("../rollout/tests.rs"),
+        tests_of(include_str!("../artifact/mod.rs")),
+    ];
+    let cited: std::collections::BTreeSet<&str> =
+        tests.iter().flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric())).collect();
+    let rules = DOCUMENT.lines().filter_map(|line| line.strip_prefix("- **")?.split_once("**"));
+    let rules: Vec<&str> = rules.map(|(rule, _)| rule).collect();
+    let uncited: Vec<_> = rules.iter().filter(|rule| !cited.contains(**rule)).collect();
+    assert!(rules.len() >= 24 && uncited.is_empty(), "{} rules, no test cites {uncited:?}", rules.len());
 }
 
 proptest! {

@@ -3,6 +3,7 @@
 use super::{Action, DisconnectReason, Mesh, Violation};
 use crate::id::{DocumentId, PeerId};
 use crate::time::Timestamp;
+use crate::trust::Verdict;
 use crate::wire::{CatalogDigest, DocumentOffer, Message, ServeMode};
 use std::collections::BTreeMap;
 
@@ -40,9 +41,10 @@ impl Mesh {
         offer: DocumentOffer,
         from: Option<PeerId>,
         replaces: Option<DocumentId>,
+        now: Timestamp,
     ) {
         self.safety_is_stale = true;
-        let is_new = self.catalog.hold(offer, from, replaces);
+        let is_new = self.catalog.hold(offer, from, replaces, now);
         // Nothing is forwarded over a scarce link. Elsewhere the offer also tells the giver that it arrived.
         if is_new && (from.is_none() || self.config.mode == ServeMode::Pull) {
             for peer in self.neighbours() {
@@ -55,11 +57,11 @@ impl Mesh {
         &mut self,
         peer: PeerId,
         id: DocumentId,
-        violation: bool,
+        verdict: Verdict,
         now: Timestamp,
     ) {
-        self.catalog.refuse(id);
-        if violation {
+        self.catalog.refuse(id, peer, verdict, now);
+        if verdict == Verdict::Violation {
             self.disconnect(peer, DisconnectReason::Violation(Violation::Document), now);
         }
     }
@@ -72,7 +74,7 @@ impl Mesh {
 
     pub(super) fn retry_wants(&mut self, now: Timestamp) {
         let mut by_peer: BTreeMap<PeerId, Vec<DocumentId>> = BTreeMap::new();
-        for (peer, id) in self.catalog.poll_retries(&self.config.limits, now) {
+        for (peer, id) in self.catalog.poll_asks(&self.config.limits, now) {
             by_peer.entry(peer).or_default().push(id);
         }
         for (peer, ids) in by_peer {

@@ -107,10 +107,10 @@ impl Mesh {
             Input::SwarmClosed { content } => self.on_swarm_closed(content, now),
             Input::PiecesLost { content, pieces } => self.on_pieces_lost(content, &pieces, now),
             Input::Intake { content, open } => self.on_intake(content, open, now),
-            Input::DocumentHeld { offer, from, replaces } => self.on_document_held(offer, from, replaces),
-            Input::DocumentRefused { peer, id, violation } => {
-                self.on_document_refused(peer, id, violation, now)
+            Input::DocumentHeld { offer, from, replaces } => {
+                self.on_document_held(offer, from, replaces, now)
             }
+            Input::DocumentRefused { peer, id, verdict } => self.on_document_refused(peer, id, verdict, now),
             Input::DocumentRead { peer, envelope } => self.on_document_read(peer, envelope),
             Input::Timeout => {}
             Input::DevicesEnrolled(count) => self.on_devices_enrolled(count),

@@ -1,10 +1,14 @@
 //! High-water marks: the newest numbers accepted. They only rise, and are on disk before they are acted upon.
 
 use super::{Refusal, Verified, VerifiedDocument};
-use crate::document::{Enrollment, Release, Report, Rollout, TrustRoot};
+use crate::document::{Release, TrustRoot};
 use crate::id::DocumentId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// The newest of one Rollout's, Enrollment's or device's documents: (epoch, sequence), (0, sequence) or
+/// (boot, counter), and of equal ones the greater id (T13).
+type Mark = ((u64, u64), DocumentId);
 
 /// The newest numbers and sequences accepted, by what they count.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -18,11 +22,11 @@ pub struct HighWaterMarks {
     /// Security floor by issuer and product; raised when a release is committed.
     pub security_floors: BTreeMap<String, u64>,
     /// (epoch, sequence) and document by rollout.
-    pub rollouts: BTreeMap<String, (u64, u64, DocumentId)>,
-    /// Sequence by enrolled device.
-    pub enrollments: BTreeMap<String, u64>,
-    /// (boot, counter) by reporting device.
-    pub reports: BTreeMap<String, (u64, u64)>,
+    pub rollouts: BTreeMap<String, Mark>,
+    /// (0, sequence) and document by enrolled device.
+    pub enrollments: BTreeMap<String, Mark>,
+    /// (boot, counter) and document by reporting device.
+    pub reports: BTreeMap<String, Mark>,
 }
 
 // Unit separator: cannot stand in a name, which has no control characters.
@@ -43,21 +47,23 @@ impl HighWaterMarks {
     }
 
     pub(super) fn raise(&mut self, document: &VerifiedDocument) {
+        let id = document.id();
         match document {
             VerifiedDocument::TrustRoot(root) => self.raise_root(root),
             VerifiedDocument::Release(release) => {
-                raise(&mut self.releases, channel_of(release), release.number)
+                raise(&mut self.releases, channel_of(release), release.number);
             }
             VerifiedDocument::Rollout(rollout) => {
-                let new = (rollout.epoch, rollout.sequence, rollout.id());
-                raise(&mut self.rollouts, rollout.rollout_id.to_string(), new);
+                let mark = ((rollout.epoch, rollout.sequence), id);
+                raise(&mut self.rollouts, rollout.rollout_id.to_string(), mark);
             }
             VerifiedDocument::Withdrawal(_) => {}
             VerifiedDocument::Enrollment(enrollment) => {
-                raise(&mut self.enrollments, enrollment.device.to_string(), enrollment.sequence);
+                let mark = ((0, enrollment.sequence), id);
+                raise(&mut self.enrollments, enrollment.device.to_string(), mark);
             }
             VerifiedDocument::Report(report) => {
-                raise(&mut self.reports, report.device.to_string(), (report.boot, report.counter));
+                raise(&mut self.reports, report.device.to_string(), ((report.boot, report.counter), id));
             }
         }
     }
@@ -66,46 +72,49 @@ impl HighWaterMarks {
         raise(&mut self.security_floors, product_of(release), release.security_counter);
     }
 
-    pub(super) fn check_release(&self, release: &Release) -> Result<(), Refusal> {
-        let have = self.releases.get(&channel_of(release)).copied().unwrap_or(0);
-        if release.number < have {
-            return Err(Refusal::OlderRelease { have, offered: release.number });
+    /// T9, T13: nothing below its mark is accepted; what equals it is.
+    pub(super) fn check(&self, document: &VerifiedDocument) -> Result<(), Refusal> {
+        let id = document.id();
+        match document {
+            // Their chain is their mark.
+            VerifiedDocument::TrustRoot(_) | VerifiedDocument::Withdrawal(_) => Ok(()),
+            VerifiedDocument::Release(release) => self.check_release(release),
+            VerifiedDocument::Rollout(rollout) => {
+                let offered = ((rollout.epoch, rollout.sequence), id);
+                check(self.rollouts.get(&rollout.rollout_id.to_string()), offered, |have, offered| {
+                    if offered.0 < have.0 {
+                        Refusal::OlderEpoch { have: have.0, offered: offered.0 }
+                    } else {
+                        Refusal::OlderSequence { have: have.1, offered: offered.1 }
+                    }
+                })
+            }
+            VerifiedDocument::Enrollment(enrollment) => {
+                let offered = ((0, enrollment.sequence), id);
+                check(self.enrollments.get(&enrollment.device.to_string()), offered, |have, offered| {
+                    Refusal::OlderSequence { have: have.1, offered: offered.1 }
+                })
+            }
+            VerifiedDocument::Report(report) => {
+                let offered = ((report.boot, report.counter), id);
+                check(self.reports.get(&report.device.to_string()), offered, |have, offered| {
+                    Refusal::OlderReport { have, offered }
+                })
+            }
         }
+    }
+
+    // The floor first: nothing excuses a release below it.
+    fn check_release(&self, release: &Release) -> Result<(), Refusal> {
         let have = self.security_floors.get(&product_of(release)).copied().unwrap_or(0);
         if release.security_counter < have {
             return Err(Refusal::BelowSecurityFloor { have, offered: release.security_counter });
         }
-        Ok(())
-    }
-
-    pub(super) fn check_rollout(&self, rollout: &Rollout, offered: DocumentId) -> Result<(), Refusal> {
-        let Some(&(epoch, sequence, have)) = self.rollouts.get(&rollout.rollout_id.to_string()) else {
-            return Ok(());
-        };
-        if rollout.epoch < epoch {
-            return Err(Refusal::OlderEpoch { have: epoch, offered: rollout.epoch });
-        }
-        if rollout.epoch == epoch && rollout.sequence < sequence {
-            return Err(Refusal::OlderSequence { have: sequence, offered: rollout.sequence });
-        }
-        if (rollout.epoch, rollout.sequence) == (epoch, sequence) && offered < have {
-            return Err(Refusal::SameSequence { have, offered });
+        let have = self.releases.get(&channel_of(release)).copied().unwrap_or(0);
+        if release.number < have {
+            return Err(Refusal::OlderRelease { have, offered: release.number });
         }
         Ok(())
-    }
-
-    pub(super) fn check_enrollment(&self, enrollment: &Enrollment) -> Result<(), Refusal> {
-        let have = self.enrollments.get(&enrollment.device.to_string()).copied().unwrap_or(0);
-        if enrollment.sequence < have {
-            return Err(Refusal::OlderSequence { have, offered: enrollment.sequence });
-        }
-        Ok(())
-    }
-
-    pub(super) fn check_report(&self, report: &Report) -> Result<(), Refusal> {
-        let have = self.reports.get(&report.device.to_string()).copied().unwrap_or((0, 0));
-        let offered = (report.boot, report.counter);
-        if offered < have { Err(Refusal::OlderReport { have, offered }) } else { Ok(()) }
     }
 
     /// The greater of both, mark by mark.
@@ -113,19 +122,34 @@ impl HighWaterMarks {
         let mut marks = self.clone();
         marks.root_version = marks.root_version.max(other.root_version);
         marks.epoch = marks.epoch.max(other.epoch);
-        other.releases.iter().for_each(|(key, value)| raise(&mut marks.releases, key.clone(), *value));
-        other
-            .security_floors
-            .iter()
-            .for_each(|(key, value)| raise(&mut marks.security_floors, key.clone(), *value));
-        other.rollouts.iter().for_each(|(key, value)| raise(&mut marks.rollouts, key.clone(), *value));
-        other.enrollments.iter().for_each(|(key, value)| raise(&mut marks.enrollments, key.clone(), *value));
-        other.reports.iter().for_each(|(key, value)| raise(&mut marks.reports, key.clone(), *value));
+        raise_all(&mut marks.releases, &other.releases);
+        raise_all(&mut marks.security_floors, &other.security_floors);
+        raise_all(&mut marks.rollouts, &other.rollouts);
+        raise_all(&mut marks.enrollments, &other.enrollments);
+        raise_all(&mut marks.reports, &other.reports);
         marks
+    }
+}
+
+fn check(
+    have: Option<&Mark>,
+    (offered, id): Mark,
+    older: impl Fn((u64, u64), (u64, u64)) -> Refusal,
+) -> Result<(), Refusal> {
+    match have {
+        Some((have, _)) if offered < *have => Err(older(*have, offered)),
+        Some((have, held)) if offered == *have && id < *held => {
+            Err(Refusal::SameSequence { have: *held, offered: id })
+        }
+        _ => Ok(()),
     }
 }
 
 fn raise<V: Ord + Copy>(marks: &mut BTreeMap<String, V>, key: String, value: V) {
     let mark = marks.entry(key).or_insert(value);
     *mark = (*mark).max(value);
+}
+
+fn raise_all<V: Ord + Copy>(marks: &mut BTreeMap<String, V>, other: &BTreeMap<String, V>) {
+    other.iter().for_each(|(key, value)| raise(marks, key.clone(), *value));
 }

@@ -1,4 +1,4 @@
-//! Why a document is not believed: a name for each attack, with both values.
+//! Why a document is not believed: a name for each attack, with both values; and what follows from each.
 
 use crate::document::DocumentError;
 use crate::id::{DocumentId, KeyId, PeerId, SiteId};
@@ -12,7 +12,7 @@ pub enum Refusal {
     /// No signature at all (arbitrary software).
     #[error("unsigned")]
     Unsigned,
-    /// A signature of a key of the role does not fit (tampered payload or type).
+    /// A signature does not fit (tampered payload or type).
     #[error("the signature of key {key} does not fit the document")]
     BadSignature {
         /// Whose.
@@ -58,6 +58,12 @@ pub enum Refusal {
         /// Which.
         device: PeerId,
     },
+    /// A report that the device it speaks of has not signed.
+    #[error("a report of the device {device} that it did not sign")]
+    ForgedReport {
+        /// Of which.
+        device: PeerId,
+    },
     /// The key may not sign for this product (unqualified author).
     #[error("the key {key} may not sign for the product {product:?}")]
     ProductNotAllowed {
@@ -89,6 +95,14 @@ pub enum Refusal {
         have: u64,
         /// The document's.
         offered: u64,
+    },
+    /// Two trust roots of one version, both signed to the threshold: the one accepted first is kept.
+    #[error("another trust root of the same version was accepted: {have}, offered {offered}")]
+    ForkedTrustRoot {
+        /// Accepted.
+        have: DocumentId,
+        /// The document's.
+        offered: DocumentId,
     },
     /// From before a compromise.
     #[error("epoch {offered} is older than {have}")]
@@ -138,7 +152,7 @@ pub enum Refusal {
         /// The document's.
         offered: u64,
     },
-    /// Two documents with one sequence: the one with the greater id wins everywhere.
+    /// Two documents with one sequence (equivocation): the one with the greater id wins everywhere (T13).
     #[error("another document with the same sequence takes precedence: {have} over {offered}")]
     SameSequence {
         /// Accepted.
@@ -156,34 +170,81 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
-    /// T11: whether no honest peer passes such a document on: it was not valid for anybody at any time.
-    pub fn is_violation(&self) -> bool {
+/// What an accepted document may turn a refusal into belief.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaits {
+    /// The next trust root: other keys, another epoch, another schema.
+    TrustRoot,
+    /// The Enrollment of this device.
+    Enrollment(PeerId),
+    /// A Rollout that names the Release.
+    Rollout,
+}
+
+/// What a refusal means for the peer that sent the document, and for asking again (T11, T14).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// No honest peer passes it on, whatever trust root it knows: the sender is to blame, the document is not.
+    Violation,
+    /// This copy's signatures do not suffice. Another peer's copy, or the next trust root, may bring what it lacks.
+    Copy,
+    /// Every copy waits for something that may come.
+    Awaits(Awaits),
+    /// This device never takes the document.
+    Final,
+}
+
+impl Verdict {
+    /// What to keep the document for.
+    pub fn awaits(self) -> Option<Awaits> {
         match self {
-            // A later version may know more, and roots and revocations reach peers at different times.
+            Self::Copy => Some(Awaits::TrustRoot),
+            Self::Awaits(awaits) => Some(awaits),
+            Self::Violation | Self::Final => None,
+        }
+    }
+}
+
+impl Refusal {
+    /// The one place that says what each refusal means. Whom it blames does not hang on what this device knows: trust
+    /// roots, enrollments and sequences reach honest peers at different times, and a later version may know more.
+    pub fn verdict(&self) -> Verdict {
+        match self {
             Self::Document(
                 DocumentError::UnknownType(_) | DocumentError::Critical(_) | DocumentError::Field { .. },
-            ) => false,
-            Self::Document(_) | Self::Unsigned | Self::BadSignature { .. } | Self::DuplicateKey { .. } => {
-                true
-            }
+            ) => Verdict::Final,
+            Self::Document(
+                DocumentError::TooLarge { .. }
+                | DocumentError::Json(_)
+                | DocumentError::Envelope(_)
+                | DocumentError::WrongKind { .. },
+            )
+            | Self::Unsigned
+            | Self::BadSignature { .. }
+            | Self::DuplicateKey { .. }
+            | Self::ForgedReport { .. }
+            // The site is said in the hello: all neighbours have the same.
+            | Self::OtherSite { .. } => Verdict::Violation,
             Self::WrongRole { .. }
             | Self::BelowThreshold { .. }
             | Self::RevokedKey { .. }
-            | Self::RevokedDevice { .. }
-            | Self::NotEnrolled { .. }
-            | Self::ProductNotAllowed { .. }
-            | Self::OtherSite { .. }
-            | Self::WrongVersionStep { .. }
+            | Self::ProductNotAllowed { .. } => Verdict::Copy,
+            Self::RevokedDevice { .. } | Self::NewerEpoch { .. } | Self::OlderSchema { .. } => {
+                Verdict::Awaits(Awaits::TrustRoot)
+            }
+            Self::WrongVersionStep { have, offered } if *offered > have + 1 => {
+                Verdict::Awaits(Awaits::TrustRoot)
+            }
+            Self::NotEnrolled { device } => Verdict::Awaits(Awaits::Enrollment(*device)),
+            Self::OlderRelease { .. } => Verdict::Awaits(Awaits::Rollout),
+            Self::WrongVersionStep { .. }
             | Self::OlderTrustRoot { .. }
+            | Self::ForkedTrustRoot { .. }
             | Self::OlderEpoch { .. }
-            | Self::NewerEpoch { .. }
-            | Self::OlderSchema { .. }
-            | Self::OlderRelease { .. }
             | Self::BelowSecurityFloor { .. }
             | Self::OlderSequence { .. }
             | Self::SameSequence { .. }
-            | Self::OlderReport { .. } => false,
+            | Self::OlderReport { .. } => Verdict::Final,
         }
     }
 }

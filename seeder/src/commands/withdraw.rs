@@ -41,6 +41,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let release = find_release(&site, &args.release)?;
     let withdrawal = Withdrawal {
         site: Some(site.settings().site),
+        product: None,
         releases: vec![release],
         reason: args.reason,
         purge: args.purge,

@@ -1,17 +1,41 @@
 //! The driver's side of the documents: jobs for their thread, and what its answers mean for the machine.
 
+mod turns;
+
 use super::{Driver, STRANGER_REFUSED, SURPLUS_REFUSED};
 use crate::mesh::command::{MeshEvent, PublishError};
 use crate::mesh::library::{Job, Outcome};
-use samara_protocol::document::Envelope;
 use samara_protocol::id::{DocumentId, PeerId};
 use samara_protocol::mesh::Input;
 use samara_protocol::trust::{Membership, VerifiedDocument};
+use tokio::sync::mpsc;
+use turns::Turns;
+
+/// What the documents' thread is asked, and what waits until it may be.
+pub(super) struct Desk {
+    jobs: mpsc::Sender<Job>,
+    checks: Turns<Vec<u8>>,
+    reads: Turns<DocumentId>,
+}
+
+impl Desk {
+    pub(super) fn new(jobs: mpsc::Sender<Job>) -> Self {
+        Self { jobs, checks: Turns::default(), reads: Turns::default() }
+    }
+
+    pub(super) fn on_gone(&mut self, peer: PeerId) {
+        self.checks.drop_waiting(peer);
+        self.reads.drop_waiting(peer);
+    }
+}
 
 impl Driver {
     pub(super) fn on_outcome(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Held { document, from, replaces } => {
+            Outcome::Held { document, from, is_new: false, .. } => {
+                self.handle(Input::DocumentHeld { offer: document.offer(), from, replaces: None });
+            }
+            Outcome::Held { document, from, replaces, is_new: true } => {
                 let members =
                     matches!(*document, VerifiedDocument::Enrollment(_) | VerifiedDocument::TrustRoot(_));
                 self.hold(*document, from, replaces);
@@ -19,11 +43,15 @@ impl Driver {
                     self.judge_again();
                 }
             }
-            Outcome::Refused { peer, id, why, violation } => {
-                tracing::debug!(%peer, %id, why, violation, "document refused");
-                self.handle(Input::DocumentRefused { peer, id, violation });
+            Outcome::Refused { peer, id, why, verdict } => {
+                tracing::debug!(%peer, %id, why, ?verdict, "document refused");
+                self.handle(Input::DocumentRefused { peer, id, verdict });
             }
-            Outcome::Read { peer, envelope } => self.handle(Input::DocumentRead { peer, envelope }),
+            Outcome::Checked { peer } => self.next_check(peer),
+            Outcome::Read { peer, envelope } => {
+                self.handle(Input::DocumentRead { peer, envelope });
+                self.next_read(peer);
+            }
             Outcome::Member { peer, membership, admitted } => self.on_member(peer, membership, admitted),
         }
     }
@@ -51,12 +79,19 @@ impl Driver {
         }
     }
 
-    /// Hands a job to the documents' thread; one that finds the queue full is answered as refused at once.
+    /// Hands a job to the documents' thread. One that finds the queue full ends at once: what a peer sends or wants is
+    /// dropped with all that it has waiting, and comes again when it is asked for again.
     pub(super) fn ask(&mut self, job: Job) {
-        let Err(error) = self.jobs.try_send(job) else { return };
+        let Err(error) = self.desk.jobs.try_send(job) else { return };
         match error.into_inner() {
-            Job::Check { peer, id, .. } => self.handle(Input::DocumentRefused { peer, id, violation: false }),
-            Job::Read { peer, .. } => self.handle(Input::DocumentRead { peer, envelope: None }),
+            Job::Check { peer, .. } => {
+                self.desk.checks.drop_waiting(peer);
+                self.desk.checks.next(peer);
+            }
+            Job::Read { peer, .. } => {
+                self.desk.reads.drop_waiting(peer);
+                self.desk.reads.next(peer);
+            }
             Job::Admit { peer, .. } => self.net.disconnect(peer, Some(SURPLUS_REFUSED)),
             Job::Publish { answer, .. } => {
                 let _ = answer.send(Err(PublishError::State("too many documents at once".into())));
@@ -74,8 +109,28 @@ impl Driver {
         self.outbox.push_back(MeshEvent::Document(Box::new(document)));
     }
 
+    /// Signatures cost far more than the message that brings them: one document of each peer is checked at a time.
     pub(super) fn check_document(&mut self, peer: PeerId, envelope: Vec<u8>) {
-        let id = Envelope::parse(&envelope).map_or(DocumentId([0; 32]), |envelope| envelope.id());
-        self.ask(Job::Check { peer, id, envelope });
+        if let Some(envelope) = self.desk.checks.begin(peer, envelope) {
+            self.ask(Job::Check { peer, envelope });
+        }
+    }
+
+    pub(super) fn read_document(&mut self, peer: PeerId, id: DocumentId) {
+        if let Some(id) = self.desk.reads.begin(peer, id) {
+            self.ask(Job::Read { peer, id });
+        }
+    }
+
+    fn next_check(&mut self, peer: PeerId) {
+        if let Some(envelope) = self.desk.checks.next(peer) {
+            self.ask(Job::Check { peer, envelope });
+        }
+    }
+
+    fn next_read(&mut self, peer: PeerId) {
+        if let Some(id) = self.desk.reads.next(peer) {
+            self.ask(Job::Read { peer, id });
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! What each kind of document says. Rule numbers are those of `docs/DOCUMENTS.md`.
 //!
-//! Unknown fields are ignored, unless the document names them under `crit`; a later version may only add fields.
+//! Unknown fields are ignored, unless the document names them under `crit` (D4); a later version may only add fields.
 
+mod fields;
 mod release;
 mod site;
 
@@ -10,6 +11,8 @@ pub use site::*;
 
 use super::{Document, DocumentError};
 use crate::wire::DocumentKind;
+use fields::fields_of;
+use serde::de::DeserializeOwned;
 
 /// The kind that a payload type names.
 pub(super) fn kind_of(payload_type: &str) -> Option<DocumentKind> {
@@ -29,9 +32,10 @@ pub const TEXT_MAX: usize = 1024;
 /// The longest name, word or path.
 pub const NAME_MAX: usize = 255;
 
-/// D4: a critical field is one that this version must understand; it knows none beyond its structs.
-fn check_critical(crit: &[String]) -> Result<(), DocumentError> {
-    match crit.first() {
+/// D4: a critical field is one that this version must know; it knows those of the struct `T` that has the list.
+fn check_critical<T: DeserializeOwned>(crit: &[String]) -> Result<(), DocumentError> {
+    let known = fields_of::<T>();
+    match crit.iter().find(|field| !known.contains(&field.as_str())) {
         Some(field) => Err(DocumentError::Critical(field.chars().take(80).collect())),
         None => Ok(()),
     }

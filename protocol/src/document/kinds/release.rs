@@ -151,7 +151,7 @@ impl Artifact {
     }
 
     fn validate(&self) -> Result<(), DocumentError> {
-        check_critical(&self.crit)?;
+        check_critical::<Self>(&self.crit)?;
         check_name("artifacts.name", &self.name)?;
         safe_path(&self.destination).map_err(|fault| {
             DocumentError::field("artifacts.destination", format!("{:?} {fault}", self.destination))
@@ -165,7 +165,7 @@ impl Artifact {
         let Some(plain) = self.plain() else {
             return Err(DocumentError::field("artifacts.representations", "none is plain"));
         };
-        check_critical(&plain.crit)?;
+        check_critical::<Representation>(&plain.crit)?;
         if plain.list.is_some() != (self.kind == ArtifactKind::Tree) {
             return Err(DocumentError::field(
                 "artifacts.representations.list",
@@ -242,7 +242,7 @@ impl Document for Release {
     const PAYLOAD_TYPE: &'static str = "application/vnd.samara.release.v1+json";
 
     fn validate(&self) -> Result<(), DocumentError> {
-        check_critical(&self.crit)?;
+        check_critical::<Self>(&self.crit)?;
         check_name("issuer", &self.issuer)?;
         check_name("product", &self.product)?;
         check_name("channel", &self.channel)?;

@@ -104,7 +104,7 @@ impl Document for TrustRoot {
     const PAYLOAD_TYPE: &'static str = "application/vnd.samara.trust-root.v1+json";
 
     fn validate(&self) -> Result<(), DocumentError> {
-        check_critical(&self.crit)?;
+        check_critical::<Self>(&self.crit)?;
         if self.version == 0 || (self.version == 1) != self.previous.is_none() {
             return Err(DocumentError::field("previous", "version 1 has none, every later version has one"));
         }
@@ -178,7 +178,7 @@ impl Document for Rollout {
     const PAYLOAD_TYPE: &'static str = "application/vnd.samara.rollout.v1+json";
 
     fn validate(&self) -> Result<(), DocumentError> {
-        check_critical(&self.crit)?;
+        check_critical::<Self>(&self.crit)?;
         check_text("fresh_until", self.fresh_until.as_deref().unwrap_or_default(), NAME_MAX)
     }
 }
@@ -189,6 +189,9 @@ pub struct Withdrawal {
     /// The site; a vendor's withdrawal names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<SiteId>,
+    /// Only releases of this product are taken back. A release key that may sign some products only must name one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
     /// Which.
     pub releases: Vec<DocumentId>,
     /// Why, for people.
@@ -205,10 +208,11 @@ impl Document for Withdrawal {
     const PAYLOAD_TYPE: &'static str = "application/vnd.samara.withdrawal.v1+json";
 
     fn validate(&self) -> Result<(), DocumentError> {
-        check_critical(&self.crit)?;
+        check_critical::<Self>(&self.crit)?;
         if self.releases.is_empty() || self.releases.len() > 64 {
             return Err(DocumentError::field("releases", "names no release, or more than 64"));
         }
+        self.product.iter().try_for_each(|product| check_name("product", product))?;
         check_text("reason", &self.reason, TEXT_MAX)
     }
 }
@@ -261,7 +265,7 @@ impl Document for Enrollment {
     const PAYLOAD_TYPE: &'static str = "application/vnd.samara.enrollment.v1+json";
 
     fn validate(&self) -> Result<(), DocumentError> {
-        check_critical(&self.crit)?;
+        check_critical::<Self>(&self.crit)?;
         check_text("name", &self.name, NAME_MAX)?;
         check_text("product", &self.product, NAME_MAX)?;
         check_text("hardware", &self.hardware, NAME_MAX)?;
@@ -344,13 +348,10 @@ impl Report {
 impl Document for Report {
     const KIND: DocumentKind = DocumentKind::Report;
     const PAYLOAD_TYPE: &'static str = "application/vnd.samara.report.v1+json";
+    const PAYLOAD_BYTES_MAX: usize = REPORT_BYTES_MAX;
 
     fn validate(&self) -> Result<(), DocumentError> {
-        check_critical(&self.crit)?;
-        let bytes = serde_json::to_vec(self).map_or(usize::MAX, |json| json.len());
-        if bytes > REPORT_BYTES_MAX {
-            return Err(DocumentError::TooLarge { bytes, max: REPORT_BYTES_MAX });
-        }
+        check_critical::<Self>(&self.crit)?;
         check_name("state", &self.state)?;
         check_text("reason", &self.reason, TEXT_MAX)
     }

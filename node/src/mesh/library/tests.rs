@@ -1,0 +1,242 @@
+//! What is held, what waits, and what is still there after a restart.
+
+use super::*;
+use ed25519_dalek::SigningKey;
+use samara_protocol::document::*;
+use samara_protocol::id::{ContentHash, KeyId, RolloutId, SiteId};
+use samara_protocol::trust::Awaits;
+
+const SITE: SiteId = SiteId([1; 16]);
+const PEER: PeerId = PeerId([9; 32]);
+
+fn key(n: u8) -> SigningKey {
+    SigningKey::from_bytes(&[n; 32])
+}
+
+fn public(n: u8) -> [u8; 32] {
+    key(n).verifying_key().to_bytes()
+}
+
+fn signed<T: Document>(document: &T, signer: u8) -> Vec<u8> {
+    let mut envelope = Envelope::unsigned(document).unwrap();
+    envelope.sign(&key(signer));
+    envelope.to_bytes()
+}
+
+fn id_of(envelope: &[u8]) -> DocumentId {
+    Envelope::parse(envelope).unwrap().id()
+}
+
+/// Version 1 has the root key 1, release 2, rollout 3, enroll 4; later versions change nothing.
+fn root(version: u64, previous: Option<DocumentId>) -> Vec<u8> {
+    let role = |n| Role { keys: vec![KeyId(public(n))], threshold: 1 };
+    let roles = Roles {
+        root: role(1),
+        release: role(2),
+        rollout: role(3),
+        enroll: role(4),
+        operator: Role::default(),
+    };
+    let root = TrustRoot {
+        site: SITE,
+        version,
+        previous,
+        epoch: 1,
+        roles,
+        products: [].into(),
+        revoked_keys: vec![],
+        revoked_devices: vec![],
+        mesh: MeshAccess::Closed,
+        min_protocol: 1,
+        min_schema: 1,
+        crit: vec![],
+    };
+    signed(&root, 1)
+}
+
+fn release(number: u64) -> Vec<u8> {
+    let content = ContentHash([9; 32]);
+    let plain = Representation {
+        encoding: "plain".into(),
+        encryption: None,
+        base: None,
+        data: BlobRef { content, size: 10, piece_size: 128 * 1024 },
+        list: None,
+        crit: vec![],
+    };
+    let artifact = Artifact {
+        name: "app".into(),
+        kind: ArtifactKind::File,
+        destination: "app".into(),
+        mode: None,
+        when: When::default(),
+        installed: Installed { hash: content, size: 10 },
+        representations: vec![plain],
+        crit: vec![],
+    };
+    let release = Release {
+        issuer: "acme".into(),
+        product: "pump".into(),
+        channel: "stable".into(),
+        version: number.to_string(),
+        number,
+        security_counter: 0,
+        severity: Severity::Normal,
+        notes: [].into(),
+        impact: Impact::default(),
+        compatibility: Compatibility::default(),
+        min_protocol: 1,
+        artifacts: vec![artifact],
+        crit: vec![],
+    };
+    signed(&release, 2)
+}
+
+fn rollout(sequence: u64, release: DocumentId) -> Vec<u8> {
+    let rollout = Rollout {
+        site: SITE,
+        rollout_id: RolloutId([3; 16]),
+        epoch: 1,
+        sequence,
+        release,
+        selector: Selector::All,
+        state: RolloutState::Paused,
+        rollback_to: None,
+        fresh_until: None,
+        crit: vec![],
+    };
+    signed(&rollout, 3)
+}
+
+fn enrollment() -> Vec<u8> {
+    let enrollment = Enrollment {
+        site: SITE,
+        device: PeerId(public(5)),
+        sequence: 1,
+        name: String::new(),
+        product: String::new(),
+        hardware: String::new(),
+        tags: vec![],
+        area: String::new(),
+        criticality: Criticality::Normal,
+        crit: vec![],
+    };
+    signed(&enrollment, 4)
+}
+
+fn report(counter: u64, signer: u8) -> Vec<u8> {
+    let device = PeerId(public(5));
+    signed(&Report { counter, state: "committed".into(), ..Report::empty(SITE, device) }, signer)
+}
+
+/// Opens what lies in `dir`, as a start of the daemon does.
+fn open(dir: &std::path::Path, fresh: Vec<Vec<u8>>) -> (Library, Vec<VerifiedDocument>) {
+    let state = Arc::new(State::open(&dir.join("state.redb")).unwrap());
+    let (chain, marks) = (state.trust_chain().unwrap(), state.marks().unwrap());
+    let trust = Trust::restore(&root(1, None), &chain, marks).unwrap();
+    Library::open(trust, state, fresh).unwrap()
+}
+
+/// What a check brings: the documents held, in order, and the verdict.
+fn check(library: &mut Library, envelope: Vec<u8>) -> (Vec<DocumentId>, Option<Verdict>) {
+    let mut outcomes = library.serve(Job::Check { peer: PEER, envelope });
+    assert!(matches!(outcomes.pop(), Some(Outcome::Checked { peer: PEER })));
+    let (mut held, mut refused) = (Vec::new(), None);
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Held { document, from, is_new, .. } => {
+                assert_eq!(from, Some(PEER));
+                held.extend(is_new.then(|| document.id()));
+            }
+            Outcome::Refused { verdict, .. } => refused = Some(verdict),
+            Outcome::Checked { .. } | Outcome::Read { .. } | Outcome::Member { .. } => {
+                panic!("not asked for")
+            }
+        }
+    }
+    (held, refused)
+}
+
+// T4, T12
+#[test]
+fn all_that_was_accepted_is_still_held_after_a_restart_older_numbers_and_trust_roots_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (release(1), release(2));
+    let second = root(2, Some(id_of(&root(1, None))));
+    let third = root(3, Some(id_of(&second)));
+    let all = [second, third, one.clone(), two, rollout(1, id_of(&one)), enrollment(), report(1, 5)];
+    {
+        let (mut library, held) = open(dir.path(), vec![]);
+        assert!(held.is_empty());
+        for envelope in &all {
+            assert_eq!(check(&mut library, envelope.clone()), (vec![id_of(envelope)], None));
+        }
+    }
+    let (mut library, held) = open(dir.path(), vec![]);
+    let mut expected: Vec<_> = all.iter().map(|envelope| id_of(envelope)).collect();
+    let mut ids: Vec<_> = held.iter().map(VerifiedDocument::id).collect();
+    expected.sort();
+    ids.sort();
+    assert_eq!(ids, expected);
+    assert!(all.iter().all(|envelope| library.read(&id_of(envelope)).as_ref() == Some(envelope)));
+    assert_eq!(check(&mut library, rollout(0, id_of(&one))), (vec![], Some(Verdict::Final)));
+}
+
+// T14
+#[test]
+fn what_waits_is_taken_with_what_it_waited_for_and_asked_of_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut library, _) = open(dir.path(), vec![]);
+    let (early, device) = (report(1, 5), PeerId(public(5)));
+    let not_enrolled = Verdict::Awaits(Awaits::Enrollment(device));
+    assert_eq!(check(&mut library, early.clone()), (vec![], Some(not_enrolled)));
+    let held = vec![id_of(&enrollment()), id_of(&early)];
+    assert_eq!(check(&mut library, enrollment()), (held, None));
+
+    let second = root(2, Some(id_of(&root(1, None))));
+    let third = root(3, Some(id_of(&second)));
+    let too_early = Verdict::Awaits(Awaits::TrustRoot);
+    assert_eq!(check(&mut library, third.clone()), (vec![], Some(too_early)));
+    assert_eq!(check(&mut library, second.clone()), (vec![id_of(&second), id_of(&third)], None));
+
+    let one = release(1);
+    check(&mut library, release(2));
+    assert_eq!(check(&mut library, one.clone()), (vec![], Some(Verdict::Awaits(Awaits::Rollout))));
+    let named = rollout(1, id_of(&one));
+    assert_eq!(check(&mut library, named.clone()), (vec![id_of(&named), id_of(&one)], None));
+}
+
+// T8, T11
+#[test]
+fn a_report_that_another_key_signed_blames_who_sent_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut library, _) = open(dir.path(), vec![]);
+    check(&mut library, enrollment());
+    assert_eq!(check(&mut library, report(1, 6)), (vec![], Some(Verdict::Violation)));
+    assert_eq!(check(&mut library, b"{".to_vec()), (vec![], Some(Verdict::Violation)));
+    assert_eq!(check(&mut library, report(1, 5)), (vec![id_of(&report(1, 5))], None));
+}
+
+#[test]
+fn an_operators_directory_is_taken_in_whatever_order_its_files_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let second = root(2, Some(id_of(&root(1, None))));
+    let one = release(1);
+    let files = vec![report(1, 5), enrollment(), rollout(1, id_of(&one)), release(2), one, second];
+    let (_, held) = open(dir.path(), files.clone());
+    assert_eq!(held.len(), files.len());
+}
+
+#[test]
+fn a_copy_of_what_is_held_replaces_nothing_whatever_was_added_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut library, _) = open(dir.path(), vec![]);
+    let one = release(1);
+    assert_eq!(check(&mut library, one.clone()), (vec![id_of(&one)], None));
+    let mut padded = Envelope::parse(&one).unwrap();
+    padded.sign(&key(6));
+    for copy in [one.clone(), padded.to_bytes()] {
+        assert_eq!(check(&mut library, copy), (vec![], None));
+        assert_eq!(library.read(&id_of(&one)), Some(one.clone()));
+    }
+}

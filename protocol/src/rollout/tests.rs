@@ -1,0 +1,86 @@
+//! T15, T6: which release a device shall have, whatever came first.
+
+use super::*;
+use crate::trust::tests::order::{Device, cases, documents};
+use crate::trust::tests::*;
+use proptest::prelude::*;
+
+fn facts() -> Facts {
+    Facts { hardware: "a".into(), architecture: "x86_64".into(), product: "pump".into() }
+}
+
+fn collected<'a>(documents: impl IntoIterator<Item = &'a VerifiedDocument>) -> SiteDocuments {
+    let mut site = SiteDocuments::default();
+    documents.into_iter().cloned().for_each(|document| site.insert(document));
+    site
+}
+
+/// Releases 1 and 2 of one channel, each named by a Rollout in a state; and what is decided of them.
+fn decided(states: [RolloutState; 2], more: &[VerifiedDocument]) -> [Option<Decision>; 2] {
+    let (mut trust, mut documents) = (trust(), Vec::new());
+    let mut ids = Vec::new();
+    for (number, state) in (1..).zip(states) {
+        let release = accept(&mut trust, &release(number), &[RELEASE]);
+        let rollout_id = crate::id::RolloutId([number as u8; 16]);
+        let named = Rollout { rollout_id, release: release.id(), ..rollout(1, state) };
+        documents.extend([accept(&mut trust, &named, &[ROLLOUT]), release.clone()]);
+        ids.push(release.id());
+    }
+    let decisions = collected(documents.iter().chain(more)).decide(&facts());
+    [0, 1].map(|i| decisions.get(&ids[i]).cloned())
+}
+
+#[test]
+fn of_several_active_rollouts_of_a_channel_the_highest_release_number_decides() {
+    use RolloutState::{Active, Paused};
+    let is_install = |decision: &Option<Decision>| matches!(decision, Some(Decision::Install { .. }));
+    let both = decided([Active, Active], &[]);
+    assert_eq!((&both[0], is_install(&both[1])), (&Some(Decision::Superseded), true));
+    let older = decided([Active, Paused], &[]);
+    assert_eq!((is_install(&older[0]), &older[1]), (true, &Some(Decision::Held(Paused))));
+}
+
+#[test]
+fn a_withdrawal_for_a_product_takes_back_releases_of_that_product_only() {
+    let states = [RolloutState::Active, RolloutState::Paused];
+    let one = envelope(&release(1), &[]).id();
+    for (product, withdrawn) in [(None, true), (Some("pump"), true), (Some("door"), false)] {
+        let withdrawal = accept(&mut trust(), &withdrawal(None, product, one), &[RELEASE]);
+        let is_withdrawn = matches!(decided(states, &[withdrawal])[0], Some(Decision::Withdrawn { .. }));
+        assert_eq!(is_withdrawn, withdrawn, "{product:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(2))]
+
+    #[test]
+    fn every_order_of_arrival_ends_with_the_same_decisions(order in Just(documents()).prop_shuffle()) {
+        let (mut one, mut other) = (Device::new(), Device::new());
+        documents().iter().for_each(|envelope| one.arrive(envelope));
+        order.iter().for_each(|envelope| other.arrive(envelope));
+        let expected = collected(one.held.values()).decide(&facts());
+        let installs = expected.values().filter(|decision| matches!(decision, Decision::Install { .. })).count();
+        prop_assert_eq!(installs, 1);
+        prop_assert_eq!(&expected, &collected(other.held.values()).decide(&facts()));
+        let offered = |device: &Device| {
+            let releases = collected(device.held.values()).active_releases();
+            releases.iter().map(Verified::id).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(offered(&one), offered(&other));
+    }
+
+    // What the owner is told comes in order of arrival, older sequences among it.
+    #[test]
+    fn a_site_that_hears_of_older_rollouts_later_decides_by_the_newest(
+        order in Just((1_u64..=4).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let states = [RolloutState::Active, RolloutState::Paused, RolloutState::Aborted, RolloutState::Active];
+        let versions = order.iter().zip(order.iter().map(|at| states[*at as usize - 1]));
+        let heard: Vec<_> = versions
+            .map(|(sequence, state)| accept(&mut trust(), &rollout(*sequence, state), &[ROLLOUT]))
+            .collect();
+        let site = collected(&heard);
+        prop_assert_eq!(site.rollouts.values().map(|rollout| rollout.sequence).collect::<Vec<_>>(), vec![4]);
+    }
+}
