@@ -5,7 +5,7 @@ use crate::mesh::store::StoreError;
 use samara_protocol::artifact::{Entry, EntryKind, FileList};
 use samara_protocol::document::{Artifact, ArtifactKind, BlobRef, Installed, Representation, When};
 use samara_protocol::id::ContentHash;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
@@ -75,6 +75,7 @@ pub struct Version {
     pub artifact: Artifact,
     pub source: Memory,
     pub data: ContentHash,
+    picture: OnceCell<String>,
 }
 
 impl Version {
@@ -99,7 +100,7 @@ impl Version {
         };
         let contents = list.into_iter().chain([data]).map(|bytes| (hash(bytes), bytes.to_vec())).collect();
         let source = Memory { contents, fault: RefCell::default() };
-        Self { artifact, source, data: hash(data) }
+        Self { artifact, source, data: hash(data), picture: OnceCell::new() }
     }
 
     pub fn file(text: &str) -> Self {
@@ -157,9 +158,12 @@ impl Version {
 
     /// What this version looks like when it is installed alone.
     pub fn picture(&self) -> String {
-        let dir = tempfile::tempdir().unwrap();
-        self.install(dir.path()).unwrap();
-        picture(&dir.path().join(&self.artifact.destination)).unwrap()
+        let alone = || {
+            let dir = tempfile::tempdir().unwrap();
+            self.install(dir.path()).unwrap();
+            picture(&dir.path().join(&self.artifact.destination)).unwrap()
+        };
+        self.picture.get_or_init(alone).clone()
     }
 }
 
