@@ -6,7 +6,7 @@ use crate::daemon::{self, DaemonError};
 use crate::state::identity;
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -90,7 +90,7 @@ fn load(arg: &ConfigArg) -> Result<Config, (u8, String)> {
 
 fn run(arg: &ConfigArg) -> Outcome {
     let config = load(arg)?;
-    init_log(&config)?;
+    init_log(&config, &arg.config)?;
     runtime()?.block_on(async {
         let shutdown = CancellationToken::new();
         let signals = wait_for_signal(shutdown.clone()).map_err(|e| (EXIT_FAILED, e.to_string()))?;
@@ -156,10 +156,11 @@ fn runtime() -> Result<tokio::runtime::Runtime, (u8, String)> {
     runtime.map_err(|e| (EXIT_FAILED, e.to_string()))
 }
 
-fn init_log(config: &Config) -> Outcome {
+fn init_log(config: &Config, path: &Path) -> Outcome {
     let filter = EnvFilter::try_new(&config.log.level).map_err(|e| {
         let expected = "expected a level such as info, or a filter such as info,samara_node=debug";
-        (EXIT_CONFIGURATION, format!("log.level = {:?}: {e}; {expected}", config.log.level))
+        let message = format!("{}: log.level = {:?}: {e}; {expected}", path.display(), config.log.level);
+        (EXIT_CONFIGURATION, message)
     })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log.format {

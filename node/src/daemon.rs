@@ -113,7 +113,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
     shutdown.cancel();
     let _ = api_task.await;
     store.shutdown().await?;
-    state.mark_clean_shutdown()?;
     tracing::info!(target: "samara", event = "stopped", "samara-node stopped");
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Samara's device daemon as a library: the mesh (reused by the operator's tool), state, handlers, local API.
 
+mod durable;
 pub mod mesh;
 pub mod state;
 

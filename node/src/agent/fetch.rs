@@ -1,9 +1,7 @@
-//! The work on one release: its swarms, from opened to sealed, and then its install.
+//! The work on one release: its swarms, from opened to sealed.
 
-use super::{Agent, RETRY_EVERY};
-use crate::handler::{self, InstallError, InstallRequest};
-use crate::mesh::store::{Store, StoreError};
-use samara_protocol::artifact::{FILE_LIST_BYTES_MAX, FileList};
+use super::Agent;
+use crate::mesh::store::StoreError;
 use samara_protocol::document::{Artifact, BlobRef, Release};
 use samara_protocol::geometry::Geometry;
 use samara_protocol::id::{ContentHash, DocumentId};
@@ -12,7 +10,6 @@ use samara_protocol::piece_set::PieceSet;
 use samara_protocol::rollout::{artifacts_for, blobs_for};
 use samara_protocol::trust::Verified;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use tokio::time::Instant;
 
 /// How far a release has come here.
@@ -39,6 +36,15 @@ pub(super) enum Phase {
     },
 }
 
+impl Phase {
+    /// Without one of its contents a release can only be downloaded; an install under way says itself how it ends.
+    fn on_content_lost(&mut self) {
+        if matches!(self, Self::Verified | Self::Failed { .. }) {
+            *self = Self::Downloading;
+        }
+    }
+}
+
 /// Work on one release.
 #[derive(Debug)]
 pub(super) struct Work {
@@ -52,9 +58,6 @@ pub(super) struct Work {
     pub(super) phase: Phase,
     pub(super) tries: u32,
 }
-
-/// The longest wait after a failed install, as a multiple of [`RETRY_EVERY`].
-const BACKOFF_MAX: u32 = 120;
 
 impl Agent {
     /// Starts to fetch a release.
@@ -73,8 +76,8 @@ impl Agent {
 
     fn is_in_journal(&self, release: &Verified<Release>) -> bool {
         let in_place = |artifact: &Artifact| {
-            let record = self.parts.state.installed(&artifact.destination);
-            record.ok().flatten().is_some_and(|record| record.release == release.id())
+            let installed = self.parts.state.installed(&artifact.destination);
+            installed.is_ok_and(|there| there == Some(release.id()))
         };
         artifacts_for(release, &self.facts).all(in_place)
     }
@@ -130,14 +133,10 @@ impl Agent {
         self.work.iter().filter(move |(_, w)| w.blobs.iter().any(|b| b.content == content)).map(|(id, _)| *id)
     }
 
-    /// Bytes first, then the record that they are complete.
+    /// Makes a complete content durable; an install reads nothing else.
     async fn seal(&mut self, content: ContentHash) {
-        let sealed = match self.parts.store.seal(content).await {
-            Ok(()) => self.parts.state.mark_sealed(content).map_err(|e| e.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(error) = sealed {
-            tracing::error!(error, %content, "cannot make a complete content durable");
+        if let Err(error) = self.parts.store.seal(content).await {
+            tracing::error!(%error, %content, "cannot make a complete content durable");
             return;
         }
         for work in self.work.values_mut().filter(|w| w.blobs.iter().any(|b| b.content == content)) {
@@ -159,50 +158,6 @@ impl Agent {
         self.start_install().await;
     }
 
-    /// Starts the next install, if none runs.
-    pub(super) async fn start_install(&mut self) {
-        if self.installing.is_some() {
-            return;
-        }
-        let Some((&id, work)) = self.work.iter_mut().find(|(_, w)| w.phase == Phase::Verified) else {
-            return;
-        };
-        work.phase = Phase::Installing;
-        self.installing = Some(id);
-        let artifacts: Vec<_> = artifacts_for(&work.release, &self.facts).cloned().collect();
-        let (root, store, state) =
-            (self.parts.install_root.clone(), self.parts.store.clone(), self.parts.state.clone());
-        let results = self.installed.clone();
-        tokio::spawn(async move {
-            let result = install_all(id, &artifacts, &root, &store, &state).await;
-            let _ = results.send((id, result)).await;
-        });
-    }
-
-    /// An install has ended.
-    pub(super) async fn on_installed(&mut self, id: DocumentId, result: Result<(), InstallError>) {
-        self.installing = None;
-        if let Some(work) = self.work.get_mut(&id) {
-            match result {
-                Ok(()) => {
-                    work.phase = Phase::Installed;
-                    tracing::info!(target: "samara", event = "release_installed", release = %id, "installed");
-                }
-                Err(error) => {
-                    work.tries += 1;
-                    let wait = RETRY_EVERY * (1 << work.tries.min(7)).min(BACKOFF_MAX);
-                    tracing::error!(%error, release = %id, "install failed");
-                    let retry_at = Instant::now() + wait;
-                    work.phase = Phase::Failed { why: error.to_string(), retry_at, tries: work.tries };
-                }
-            }
-            self.report(id).await;
-            self.forget_unwanted().await;
-        }
-        self.show_status().await;
-        self.start_install().await;
-    }
-
     /// The disk is full: the rest of the site goes on, this device waits for room.
     pub(super) fn on_no_space(&mut self, content: ContentHash) {
         let concerned: Vec<_> = self.work_with(content).collect();
@@ -215,13 +170,12 @@ impl Agent {
         }
     }
 
-    /// Bytes on disk were wrong: the content is fetched again where it is still wanted.
-    pub(super) async fn on_damaged(&mut self, content: ContentHash) {
-        if let Err(error) = self.parts.state.unmark_sealed(content) {
-            tracing::error!(%error, "cannot record damage");
-        }
+    /// Bytes on disk were wrong: what waits for an install waits until the content was fetched again.
+    pub(super) fn on_damaged(&mut self, content: ContentHash) {
         for work in self.work.values_mut() {
-            work.sealed.remove(&content);
+            if work.sealed.remove(&content) {
+                work.phase.on_content_lost();
+            }
         }
     }
 
@@ -277,44 +231,11 @@ impl Agent {
             if wanted.contains_key(&content) {
                 continue;
             }
-            if let Err(error) = self.parts.state.unmark_sealed(content) {
-                tracing::error!(%error, "cannot record that a content goes");
-            }
             if let Err(error) = self.parts.store.remove(content).await {
                 tracing::error!(%error, %content, "cannot remove a content");
             }
         }
     }
-}
-
-async fn install_all(
-    release: DocumentId,
-    artifacts: &[Artifact],
-    root: &Path,
-    store: &Store,
-    state: &crate::state::State,
-) -> Result<(), InstallError> {
-    for artifact in artifacts {
-        let list = match artifact.plain().and_then(|plain| plain.list) {
-            Some(list) => Some(read_list(store, &list).await?),
-            None => None,
-        };
-        let installed =
-            handler::install(InstallRequest { root, release, artifact, list: list.as_ref() }, store).await?;
-        state
-            .record_installed(&artifact.destination, &installed)
-            .map_err(|e| InstallError::State(e.to_string()))?;
-    }
-    Ok(())
-}
-
-async fn read_list(store: &Store, list: &BlobRef) -> Result<FileList, InstallError> {
-    if list.size > FILE_LIST_BYTES_MAX as u64 {
-        return Err(InstallError::FileList(format!("a file list of {} bytes", list.size)));
-    }
-    let mut bytes = Vec::new();
-    store.copy_verified(list.content, 0, list.size, &mut bytes).await.map_err(InstallError::Store)?;
-    FileList::decode(&bytes).map_err(|e| InstallError::FileList(e.to_string()))
 }
 
 /// The shape of a blob, for views.

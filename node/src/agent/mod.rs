@@ -3,6 +3,7 @@
 //! One task owns all of it. It never stops the mesh: what fails here is said in status and report, and tried again.
 
 mod fetch;
+mod install;
 mod report;
 mod view;
 
@@ -50,7 +51,7 @@ pub struct AgentParts {
     pub mesh: MeshHandle,
     /// Artifact bytes.
     pub store: Store,
-    /// Journal and seals.
+    /// Documents and the install journal.
     pub state: Arc<State>,
     /// Where the status goes.
     pub status: watch::Sender<StatusView>,
@@ -116,7 +117,7 @@ impl Agent {
             MeshEvent::Document(document) => self.on_document(*document).await,
             MeshEvent::Complete(content) => self.on_complete(content).await,
             MeshEvent::NoSpace(content) => self.on_no_space(content),
-            MeshEvent::Damaged(content) => self.on_damaged(content).await,
+            MeshEvent::Damaged(content) => self.on_damaged(content),
             MeshEvent::SourceChanged { content, why } => {
                 tracing::error!(%content, why, "a stored file was changed")
             }

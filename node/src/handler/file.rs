@@ -1,40 +1,38 @@
-//! A file: written beside its destination, then renamed over it.
+//! A file: written whole beside its destination.
 
-use super::{InstallError, NEW, PREVIOUS, Place, copy};
-use crate::mesh::store::Store;
-use cap_std::fs::{OpenOptions, Permissions, PermissionsExt as _};
-use samara_protocol::document::{Artifact, BlobRef};
+use super::copy::{Copier, Source};
+use super::place::{NEW, Place};
+use super::{InstallError, Staged};
+use samara_protocol::document::BlobRef;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 
-const MODE_DEFAULT: u32 = 0o644;
-
-pub(super) async fn install(
+/// Writes the file, unless the very same one is in place.
+pub(super) fn stage(
     place: &Place,
-    artifact: &Artifact,
+    mode: u32,
     data: &BlobRef,
-    store: &Store,
-) -> Result<(), InstallError> {
+    source: &dyn Source,
+) -> Result<Staged, InstallError> {
+    if is_in_place(place, mode, data) {
+        return Ok(Staged::InPlace);
+    }
     let disk = place.disk();
-    let (new, previous) = (place.name_with(NEW), place.name_with(PREVIOUS));
-    if place.parent.symlink_metadata(&place.name).is_ok_and(|meta| meta.is_dir()) {
-        return Err(InstallError::Way { path: place.shown.clone() });
-    }
-    place.remove(&new).map_err(&disk)?;
-    let mut options = OpenOptions::new();
-    let file = place.parent.open_with(&new, options.write(true).create_new(true)).map_err(&disk)?;
-    let file = match copy(store, data, 0, data.size, file).await {
-        Ok(file) => file,
-        Err(error) => {
-            let _ = place.remove(&new);
-            return Err(error.at(place));
-        }
-    };
-    file.set_permissions(Permissions::from_mode(artifact.mode.unwrap_or(MODE_DEFAULT))).map_err(&disk)?;
+    let file = place.create_file(&place.beside(NEW)).map_err(&disk)?;
+    let mut copier = Copier::new(source, data.content);
+    copier.write(data.size, &file, place.shown())?;
+    copier.finish()?;
+    file.set_permissions(Permissions::from_mode(mode)).map_err(&disk)?;
     file.sync_all().map_err(&disk)?;
-    // A hard link keeps the old file while the name never points to nothing.
-    if place.parent.symlink_metadata(&place.name).is_ok() {
-        place.remove(&previous).map_err(&disk)?;
-        place.parent.hard_link(&place.name, &place.parent, &previous).map_err(&disk)?;
+    Ok(Staged::New)
+}
+
+/// A file that cannot be read is not the right one.
+fn is_in_place(place: &Place, mode: u32, data: &BlobRef) -> bool {
+    let Some((mut file, mode_there)) = place.file_in_place() else { return false };
+    if mode_there != mode || !file.metadata().is_ok_and(|meta| meta.len() == data.size) {
+        return false;
     }
-    place.parent.rename(&new, &place.parent, &place.name).map_err(&disk)?;
-    place.sync().map_err(&disk)
+    let mut hasher = blake3::Hasher::new();
+    std::io::copy(&mut file, &mut hasher).is_ok() && hasher.finalize().as_bytes() == &data.content.0
 }

@@ -1,55 +1,39 @@
-//! Placing an artifact: staged beside its destination, verified while it is copied, switched atomically.
+//! Placing an artifact: all is checked first, staged beside its destination, hashed while it is copied, switched at
+//! once.
 //!
-//! Every path is opened relative to the install root by `cap-std`, which follows no link out of it. What cannot be
-//! placed is refused before anything is written. The previous version is kept, one deep.
+//! What cannot be placed is refused before anything is written, and names why. The previous version is kept, one
+//! deep. An install may be cut anywhere and repeated: what it finds on disk says what is left to do.
 //!
 //! ```text
 //! ROOT/DEST                 a file, or a link to the tree's version
 //! ROOT/DEST.samara-previous what was there before
 //! ROOT/DEST.samara-HASH     a tree's version
 //! ROOT/DEST.samara-new      being written; removed at the next try
+//! ROOT/DEST.samara-kept     what was in place, while it is replaced
 //! ```
+//! This module knows no network and no store: bytes come from a [`Source`].
 
+mod copy;
 mod file;
+mod fuse;
+mod place;
+mod switch;
 mod tree;
 
-use crate::mesh::store::{Store, StoreError};
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
-use samara_protocol::artifact::{FileList, PathFault, safe_path};
-use samara_protocol::document::{Artifact, ArtifactKind, BlobRef};
-use samara_protocol::id::{ContentHash, DocumentId};
-use serde::{Deserialize, Serialize};
+#[cfg(test)]
+mod tests;
+
+pub use copy::Source;
+
+use crate::mesh::store::StoreError;
+use place::Place;
+use samara_protocol::artifact::{FILE_LIST_BYTES_MAX, FileList, PathFault};
+use samara_protocol::document::{Artifact, ArtifactKind, BlobRef, Representation};
+use samara_protocol::id::ContentHash;
 use std::path::{Path, PathBuf};
 
-/// Suffix of what is being written.
-const NEW: &str = ".samara-new";
-/// Suffix of what was there before.
-const PREVIOUS: &str = ".samara-previous";
-
-/// What shall be placed.
-#[derive(Debug, Clone, Copy)]
-pub struct InstallRequest<'a> {
-    /// The install root.
-    pub root: &'a Path,
-    /// The release it belongs to.
-    pub release: DocumentId,
-    /// The artifact.
-    pub artifact: &'a Artifact,
-    /// A tree's file list.
-    pub list: Option<&'a FileList>,
-}
-
-/// What the journal keeps of an install.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InstalledRecord {
-    /// By which release.
-    pub release: DocumentId,
-    /// Hash of what is there.
-    pub hash: ContentHash,
-    /// Bytes of what is there.
-    pub size: u64,
-}
+/// Permissions of a file whose artifact says none.
+const FILE_MODE: u32 = 0o644;
 
 /// Why an artifact was not placed. What was there before is still there.
 #[derive(Debug, thiserror::Error)]
@@ -62,11 +46,25 @@ pub enum InstallError {
         /// What is wrong.
         fault: PathFault,
     },
-    /// A link, or something else that is no directory, on the way to the destination.
-    #[error("{path} on the way to the destination is not a directory of the install root")]
+    /// One of Samara's own names.
+    #[error("destination {path:?} is a name that Samara keeps for itself (.samara)")]
+    Reserved {
+        /// Which.
+        path: String,
+    },
+    /// A symbolic link, or something else that is no directory, on the way to the destination.
+    #[error("{path} on the way to the destination is a symbolic link, or no directory")]
     Way {
         /// Which.
         path: PathBuf,
+    },
+    /// Something that Samara did not place.
+    #[error("{path} is {what} that Samara did not place: move it away, or choose another destination")]
+    Occupied {
+        /// Where.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
     },
     /// A file list that does not fit.
     #[error("the file list cannot be used: {0}")]
@@ -74,7 +72,13 @@ pub enum InstallError {
     /// Nothing in it that this version can place.
     #[error("the artifact has no plain representation")]
     Representation,
-    /// The bytes.
+    /// The copied bytes are not the content; nothing of them was activated.
+    #[error("the bytes that were copied are not those of {content}")]
+    WrongBytes {
+        /// What they should be.
+        content: ContentHash,
+    },
+    /// The bytes could not be had.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The disk.
@@ -87,85 +91,67 @@ pub enum InstallError {
     },
     /// The journal.
     #[error("the journal failed: {0}")]
-    State(String),
+    Journal(String),
 }
 
-/// Where an artifact goes: an open directory below the root, and a name in it.
-struct Place {
-    parent: Dir,
-    name: String,
-    shown: PathBuf,
+/// What is there after staging.
+enum Staged {
+    /// All that is needed stands as `new`.
+    New,
+    /// The destination is as it should be.
+    InPlace,
 }
 
-impl Place {
-    fn open(root: &Path, destination: &str) -> Result<Self, InstallError> {
-        safe_path(destination)
-            .map_err(|fault| InstallError::Destination { path: destination.into(), fault })?;
-        let disk = |path: PathBuf| move |source| InstallError::Disk { path, source };
-        std::fs::create_dir_all(root).map_err(disk(root.into()))?;
-        let mut parent = Dir::open_ambient_dir(root, ambient_authority()).map_err(disk(root.into()))?;
-        let mut shown = root.to_owned();
-        let (way, name) = destination.rsplit_once('/').unwrap_or(("", destination));
-        for component in way.split('/').filter(|c| !c.is_empty()) {
-            shown.push(component);
-            match parent.symlink_metadata(component) {
-                Ok(meta) if meta.is_dir() => {}
-                Ok(_) => return Err(InstallError::Way { path: shown }),
-                Err(_) => parent.create_dir(component).map_err(disk(shown.clone()))?,
-            }
-            parent = parent.open_dir(component).map_err(disk(shown.clone()))?;
-        }
-        shown.push(name);
-        Ok(Self { parent, name: name.into(), shown })
-    }
-
-    fn disk(&self) -> impl Fn(std::io::Error) -> InstallError + use<> {
-        let path = self.shown.clone();
-        move |source| InstallError::Disk { path: path.clone(), source }
-    }
-
-    fn name_with(&self, suffix: &str) -> String {
-        format!("{}{suffix}", self.name)
-    }
-
-    /// Removes a leftover, whatever it is.
-    fn remove(&self, name: &str) -> std::io::Result<()> {
-        match self.parent.symlink_metadata(name) {
-            Ok(meta) if meta.is_dir() => self.parent.remove_dir_all(name),
-            Ok(_) => self.parent.remove_file(name),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Makes renames in the directory durable.
-    fn sync(&self) -> std::io::Result<()> {
-        sync_dir(&self.parent)
-    }
+/// Refuses what [`install`] would refuse, and changes nothing.
+pub fn check(root: &Path, artifact: &Artifact, source: &dyn Source) -> Result<(), InstallError> {
+    Place::look(root, &artifact.destination)?;
+    read_list(artifact, source).map(drop)
 }
 
-fn sync_dir(dir: &Dir) -> std::io::Result<()> {
-    dir.open(".")?.sync_all()
+/// Places one artifact. What is in place already is left alone.
+pub fn install(root: &Path, artifact: &Artifact, source: &dyn Source) -> Result<(), InstallError> {
+    Place::look(root, &artifact.destination)?;
+    let (plain, list) = read_list(artifact, source)?;
+    let place = Place::make(root, &artifact.destination)?;
+    let disk = place.disk();
+    switch::settle(&place).map_err(&disk)?;
+    let staged = match &list {
+        None => file::stage(&place, artifact.mode.unwrap_or(FILE_MODE), &plain.data, source),
+        Some(list) => tree::stage(&place, artifact.installed.hash, list, source),
+    };
+    let switched = staged.and_then(|staged| match staged {
+        Staged::New => switch::switch(&place).map_err(&disk),
+        Staged::InPlace => Ok(()),
+    });
+    if switched.is_err() {
+        // The first error counts; what cannot be tidied up now is at the next try.
+        let _ = switch::settle(&place).and_then(|()| switch::forget_older(&place));
+        return switched;
+    }
+    switch::forget_older(&place).map_err(&disk)
 }
 
-/// Places one artifact. Idempotent: a second time it finds everything in place, or does it again.
-pub async fn install(request: InstallRequest<'_>, store: &Store) -> Result<InstalledRecord, InstallError> {
-    let artifact = request.artifact;
+/// The bytes' representation, and of a tree the list that cuts them into files.
+fn read_list<'a>(
+    artifact: &'a Artifact,
+    source: &dyn Source,
+) -> Result<(&'a Representation, Option<FileList>), InstallError> {
     let plain = artifact.plain().ok_or(InstallError::Representation)?;
-    let place = Place::open(request.root, &artifact.destination)?;
-    match (artifact.kind, request.list) {
-        (ArtifactKind::File, _) => file::install(&place, artifact, &plain.data, store).await?,
-        (ArtifactKind::Tree, Some(list)) => {
-            check_list(list, &plain.data)?;
-            tree::install(&place, artifact, list, &plain.data, store).await?;
-        }
+    let blob = match (artifact.kind, &plain.list) {
+        (ArtifactKind::File, None) => return Ok((plain, None)),
+        (ArtifactKind::Tree, Some(blob)) => blob,
+        (ArtifactKind::File, Some(_)) => return Err(InstallError::FileList("a file has none".into())),
         (ArtifactKind::Tree, None) => return Err(InstallError::FileList("it is missing".into())),
+    };
+    if blob.size > FILE_LIST_BYTES_MAX as u64 {
+        return Err(InstallError::FileList(format!("it has {} bytes", blob.size)));
     }
-    Ok(InstalledRecord {
-        release: request.release,
-        hash: artifact.installed.hash,
-        size: artifact.installed.size,
-    })
+    let mut copier = copy::Copier::new(source, blob.content);
+    let bytes = copier.read(blob.size)?;
+    copier.finish()?;
+    let list = FileList::decode(&bytes).map_err(|e| InstallError::FileList(e.to_string()))?;
+    check_list(&list, &plain.data)?;
+    Ok((plain, Some(list)))
 }
 
 fn check_list(list: &FileList, data: &BlobRef) -> Result<(), InstallError> {
@@ -173,37 +159,7 @@ fn check_list(list: &FileList, data: &BlobRef) -> Result<(), InstallError> {
         return Ok(());
     }
     Err(InstallError::FileList(format!(
-        "it names the content {}, the release {}",
-        list.content, data.content
+        "it cuts {} bytes of {}, the release has {} bytes of {}",
+        list.size, list.content, data.size, data.content
     )))
-}
-
-/// Copies a run of a content into a new file, verified, and makes it durable.
-async fn copy(
-    store: &Store,
-    data: &BlobRef,
-    offset: u64,
-    len: u64,
-    file: cap_std::fs::File,
-) -> Result<cap_std::fs::File, CopyError> {
-    let mut out = tokio::io::BufWriter::with_capacity(1 << 18, tokio::fs::File::from_std(file.into_std()));
-    if len > 0 {
-        store.copy_verified(data.content, offset, len, &mut out).await.map_err(CopyError::Store)?;
-    }
-    tokio::io::AsyncWriteExt::flush(&mut out).await.map_err(CopyError::Disk)?;
-    Ok(cap_std::fs::File::from_std(out.into_inner().into_std().await))
-}
-
-enum CopyError {
-    Store(StoreError),
-    Disk(std::io::Error),
-}
-
-impl CopyError {
-    fn at(self, place: &Place) -> InstallError {
-        match self {
-            Self::Store(error) => InstallError::Store(error),
-            Self::Disk(error) => place.disk()(error),
-        }
-    }
 }

@@ -1,102 +1,96 @@
-//! A tree: written as a versioned directory beside its destination, which is a link that is switched as one.
+//! A tree: written whole as a directory named after its hash; the destination is a link to it.
 
-use super::{InstallError, NEW, PREVIOUS, Place, copy, sync_dir};
-use crate::mesh::store::Store;
-use cap_std::fs::{Dir, OpenOptions, Permissions, PermissionsExt as _};
+use super::copy::{Copier, Source};
+use super::place::{NEW, Place, create_file};
+use super::{InstallError, Staged, fuse};
+use cap_std::fs::{Dir, Permissions, PermissionsExt as _};
 use samara_protocol::artifact::{EntryKind, FileList};
-use samara_protocol::document::{Artifact, BlobRef};
-use std::path::Path;
+use samara_protocol::id::ContentHash;
+use std::collections::BTreeMap;
 
-pub(super) async fn install(
+/// Of the tree itself, and of directories that the list does not name.
+const DIRECTORY_MODE: u16 = 0o755;
+
+/// Writes the tree's version and a link to it, unless that version is in place.
+pub(super) fn stage(
     place: &Place,
-    artifact: &Artifact,
+    hash: ContentHash,
     list: &FileList,
-    data: &BlobRef,
-    store: &Store,
-) -> Result<(), InstallError> {
+    source: &dyn Source,
+) -> Result<Staged, InstallError> {
     let disk = place.disk();
-    if place.parent.symlink_metadata(&place.name).is_ok_and(|meta| !meta.is_symlink()) {
-        return Err(InstallError::Way { path: place.shown.clone() });
+    let (new, version) = (place.beside(NEW), place.version(hash));
+    // Only what is whole and durable gets a version's name.
+    if place.version_in_place().as_ref() == Some(&version) && place.is_dir(&version) {
+        return Ok(Staged::InPlace);
     }
-    let version = place.name_with(&format!(".samara-{}", artifact.installed.hash.short()));
-    let current = place.parent.read_link_contents(&place.name).ok();
-    if current.as_deref() != Some(Path::new(&version)) {
-        let new = place.name_with(NEW);
-        place.remove(&new).map_err(&disk)?;
-        place.parent.create_dir(&new).map_err(&disk)?;
-        let dir = place.parent.open_dir(&new).map_err(&disk)?;
-        if let Err(error) = write(place, &dir, list, data, store).await {
-            let _ = place.remove(&new);
-            return Err(error);
-        }
-        place.remove(&version).map_err(&disk)?;
-        place.parent.rename(&new, &place.parent, &version).map_err(&disk)?;
-        place.sync().map_err(&disk)?;
-        switch(place, &version).map_err(&disk)?;
-    }
-    forget_older(place, &version, current.as_deref()).map_err(&disk)
+    let dir = place.create_dir(&new).map_err(&disk)?;
+    write(place, &dir, list, source)?;
+    name_version(place, &new, &version).map_err(&disk)?;
+    place.symlink(&version, &new).map_err(&disk)?;
+    Ok(Staged::New)
 }
 
-/// Points the destination to a version: a link beside it, renamed over it.
-fn switch(place: &Place, version: &str) -> std::io::Result<()> {
-    let link = place.name_with(NEW);
-    place.remove(&link)?;
-    place.parent.symlink(version, &link)?;
-    place.parent.rename(&link, &place.parent, &place.name)?;
-    place.sync()
-}
-
-/// Keeps the version before as the previous one and removes what is older.
-fn forget_older(place: &Place, version: &str, before: Option<&Path>) -> std::io::Result<()> {
-    let previous = place.name_with(PREVIOUS);
-    if let Some(before) = before.filter(|before| *before != Path::new(version)) {
-        place.remove(&previous)?;
-        place.parent.symlink(before, &previous)?;
-    }
-    let kept = place.parent.read_link_contents(&previous).ok();
-    let prefix = place.name_with(".samara-");
-    for entry in place.parent.entries()? {
-        let name = entry?.file_name();
-        let Some(name) = name.to_str().filter(|name| name.starts_with(&prefix)) else { continue };
-        let is_link = name == previous;
-        if name != version && !is_link && kept.as_deref() != Some(Path::new(name)) {
-            place.remove(name)?;
-        }
+/// A version of that name may be the previous one, changed by who used it: a fresh one takes its place at once.
+fn name_version(place: &Place, new: &str, version: &str) -> std::io::Result<()> {
+    if !place.exists(version) {
+        place.rename(new, version)?;
+    } else if place.exchange(new, version)? {
+        place.remove(new)?;
+    } else {
+        // For a moment there is no previous version; the one in place is not touched.
+        place.remove(version)?;
+        place.rename(new, version)?;
     }
     place.sync()
 }
 
-async fn write(
-    place: &Place,
-    dir: &Dir,
-    list: &FileList,
-    data: &BlobRef,
-    store: &Store,
-) -> Result<(), InstallError> {
-    let disk = place.disk();
-    let parent = |path: &str| path.rsplit_once('/').map(|(parent, _)| parent.to_owned());
+fn write(place: &Place, dir: &Dir, list: &FileList, source: &dyn Source) -> Result<(), InstallError> {
+    let failed = |path: &str| {
+        let path = place.shown().join(path);
+        move |source| InstallError::Disk { path, source }
+    };
+    let directories = directories(list);
+    for path in directories.keys() {
+        fuse::point().and_then(|()| dir.create_dir(path)).map_err(failed(path))?;
+    }
     for entry in &list.entries {
-        if let Some(parent) = parent(&entry.path) {
-            dir.create_dir_all(&parent).map_err(&disk)?;
-        }
-        match &entry.kind {
-            EntryKind::Directory => dir.create_dir_all(&entry.path).map_err(&disk)?,
-            EntryKind::Symlink { to } => dir.symlink(to, &entry.path).map_err(&disk)?,
-            EntryKind::File { .. } => {}
+        if let EntryKind::Symlink { to } = &entry.kind {
+            dir.symlink(to, &entry.path).map_err(failed(&entry.path))?;
         }
     }
-    for (entry, offset, size) in list.files() {
-        let file =
-            dir.open_with(&entry.path, OpenOptions::new().write(true).create_new(true)).map_err(&disk)?;
-        let file = copy(store, data, offset, size, file).await.map_err(|error| error.at(place))?;
-        file.set_permissions(Permissions::from_mode(u32::from(entry.mode))).map_err(&disk)?;
-        file.sync_all().map_err(&disk)?;
+    let mut copier = Copier::new(source, list.content);
+    for (entry, _, size) in list.files() {
+        let file = create_file(dir, &entry.path).map_err(failed(&entry.path))?;
+        copier.write(size, &file, &place.shown().join(&entry.path))?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(u32::from(entry.mode));
+        file.set_permissions(mode).and_then(|()| file.sync_all()).map_err(failed(&entry.path))?;
     }
-    // Directories last: a mode without the write bit must not stop us, and their entries must be durable.
-    for entry in list.entries.iter().rev().filter(|entry| entry.kind == EntryKind::Directory) {
-        let inner = dir.open_dir(&entry.path).map_err(&disk)?;
-        sync_dir(&inner).map_err(&disk)?;
-        dir.set_permissions(&entry.path, Permissions::from_mode(u32::from(entry.mode))).map_err(&disk)?;
+    copier.finish()?;
+    // Last, and the inner ones first: a directory may forbid to write into it.
+    for (path, mode) in directories.iter().rev() {
+        close_dir(dir, path, *mode).map_err(failed(path))?;
     }
-    sync_dir(dir).map_err(&disk)
+    close_dir(dir, ".", DIRECTORY_MODE).map_err(failed("."))
+}
+
+/// All directories of a tree, those that only the paths of others name as well; outer ones first.
+fn directories(list: &FileList) -> BTreeMap<&str, u16> {
+    let mut directories = BTreeMap::new();
+    for entry in &list.entries {
+        for (at, _) in entry.path.match_indices('/') {
+            directories.entry(&entry.path[..at]).or_insert(DIRECTORY_MODE);
+        }
+        if entry.kind == EntryKind::Directory {
+            directories.insert(&entry.path, entry.mode);
+        }
+    }
+    directories
+}
+
+fn close_dir(dir: &Dir, path: &str, mode: u16) -> std::io::Result<()> {
+    // Opened before it may forbid to be read.
+    let opened = dir.open(path)?;
+    dir.set_permissions(path, Permissions::from_mode(u32::from(mode)))?;
+    opened.sync_all()
 }

@@ -1,80 +1,38 @@
-//! What a device or laptop must not forget: documents, high-water marks, seals, grants, the install journal.
+//! What a device or laptop must not forget: documents, high-water marks, grants, the install journal.
 //!
-//! One redb file; each call that writes is one durable commit (an fsync), so callers batch what comes often and keep
-//! the calls away from the mesh loop. Marks never fall, whatever a caller asks.
+//! One redb file; each call that writes is one durable commit, so callers batch what comes often and keep the calls
+//! away from the mesh loop. Marks never fall, whatever a caller asks and whatever a crash leaves: commits have two
+//! phases, so that a damaged one is an error and never silently the one before.
 
+mod error;
 pub mod identity;
+mod lock;
+mod open;
 
-use crate::handler::InstalledRecord;
+#[cfg(test)]
+mod tests;
+
+pub use error::StateError;
+
+use lock::DirLock;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use samara_protocol::geometry::PieceIndex;
-use samara_protocol::id::{ContentHash, PeerId};
+use samara_protocol::id::{ContentHash, DocumentId, PeerId};
 use samara_protocol::piece_set::PieceSet;
 use samara_protocol::trust::{DocumentKey, HighWaterMarks, VerifiedDocument};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Documents by key.
 const DOCUMENTS: TableDefinition<&str, &[u8]> = TableDefinition::new("documents");
 /// Single values by name.
 const VALUES: TableDefinition<&str, &[u8]> = TableDefinition::new("values");
-/// Contents that are verified, complete and durable.
-const SEALED: TableDefinition<&[u8; 32], ()> = TableDefinition::new("sealed");
 /// Granted pieces by content and piece.
 const GRANTED: TableDefinition<(&[u8; 32], u32), ()> = TableDefinition::new("granted");
-/// Installed releases by destination.
-const INSTALLED: TableDefinition<&str, &[u8]> = TableDefinition::new("installed");
+/// The release in place by destination.
+const INSTALLED: TableDefinition<&str, &[u8; 32]> = TableDefinition::new("installed");
 
 const MARKS: &str = "marks";
-const BOOT: &str = "boot";
-const CLEAN: &str = "clean_shutdown";
-/// Page cache: the file holds kilobytes, redb's default of 1 GiB would let it grow with every scan.
-const CACHE_BYTES: usize = 2 << 20;
-
-/// Why state could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// The state file.
-    #[error(
-        "{path}: {message}; restore it from a backup, or move it away: the device then trusts its pinned root again"
-    )]
-    Database {
-        /// Which.
-        path: PathBuf,
-        /// redb's words.
-        message: String,
-    },
-    /// Another process has it open.
-    #[error("{path} is in use: another samara runs with this directory")]
-    InUse {
-        /// Which.
-        path: PathBuf,
-    },
-    /// A file beside it.
-    #[error("cannot use {path}: {source}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
-    /// Others may read the secret.
-    #[error("{path} has mode {mode:o}: a device key must be readable by its owner only (chmod 600)")]
-    Exposed {
-        /// Which.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The secret is torn.
-    #[error("{path} has {length} bytes instead of 32: restore it, or remove it to become a new device")]
-    Identity {
-        /// Which.
-        path: PathBuf,
-        /// Its length.
-        length: usize,
-    },
-}
 
 /// The state file.
 #[derive(Debug)]
@@ -83,34 +41,10 @@ pub struct State {
     database: Database,
     boot: u64,
     reports: AtomicU64,
+    _lock: DirLock,
 }
 
 impl State {
-    /// Opens or makes the file. Every opening is a new boot.
-    pub fn open(path: &Path) -> Result<Self, StateError> {
-        let failed = |message: String| StateError::Database { path: path.into(), message };
-        let database = match Database::builder().set_cache_size(CACHE_BYTES).create(path) {
-            Ok(database) => database,
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
-                return Err(StateError::InUse { path: path.into() });
-            }
-            Err(error) => return Err(failed(error.to_string())),
-        };
-        let mut state = Self { path: path.into(), database, boot: 0, reports: AtomicU64::new(0) };
-        state.boot = state.write(|transaction| {
-            transaction.open_table(DOCUMENTS)?;
-            transaction.open_table(SEALED)?;
-            transaction.open_table(GRANTED)?;
-            transaction.open_table(INSTALLED)?;
-            let mut values = transaction.open_table(VALUES)?;
-            let last = values.get(BOOT)?.map(|v| number(v.value())).unwrap_or(0);
-            values.insert(BOOT, (last + 1).to_le_bytes().as_slice())?;
-            values.remove(CLEAN)?;
-            Ok(last + 1)
-        })?;
-        Ok(state)
-    }
-
     /// How often this file was opened.
     pub fn boot(&self) -> u64 {
         self.boot
@@ -127,13 +61,12 @@ impl State {
         document: &VerifiedDocument,
         marks: &HighWaterMarks,
     ) -> Result<(), StateError> {
-        let marks = marks.max(&self.marks()?);
-        let encoded = serde_json::to_vec(&marks).map_err(|e| self.failed(e))?;
         self.write(|transaction| {
-            transaction
-                .open_table(DOCUMENTS)?
-                .insert(document.key().to_string().as_str(), document.envelope())?;
-            transaction.open_table(VALUES)?.insert(MARKS, encoded.as_slice())?;
+            let mut values = transaction.open_table(VALUES)?;
+            let marks = marks_in(values.get(MARKS)?.map(|v| v.value().to_vec()))?.max(marks);
+            values.insert(MARKS, serde_json::to_vec(&marks).map_err(unreadable)?.as_slice())?;
+            let key = document.key().to_string();
+            transaction.open_table(DOCUMENTS)?.insert(key.as_str(), document.envelope())?;
             Ok(())
         })
     }
@@ -176,32 +109,9 @@ impl State {
 
     /// The high-water marks.
     pub fn marks(&self) -> Result<HighWaterMarks, StateError> {
-        let bytes = self.read(|transaction| {
-            Ok(transaction.open_table(VALUES)?.get(MARKS)?.map(|value| value.value().to_vec()))
-        })?;
-        bytes.map_or_else(
-            || Ok(HighWaterMarks::default()),
-            |b| serde_json::from_slice(&b).map_err(|e| self.failed(e)),
-        )
-    }
-
-    /// A content is verified, complete and durable. Call it after the store's own fsync.
-    pub fn mark_sealed(&self, content: ContentHash) -> Result<(), StateError> {
-        self.write(|transaction| {
-            transaction.open_table(SEALED)?.insert(&content.0, ()).map(|_| ()).map_err(Into::into)
+        self.read(|transaction| {
+            marks_in(transaction.open_table(VALUES)?.get(MARKS)?.map(|v| v.value().to_vec()))
         })
-    }
-
-    /// A content is complete no more.
-    pub fn unmark_sealed(&self, content: ContentHash) -> Result<(), StateError> {
-        self.write(|transaction| {
-            transaction.open_table(SEALED)?.remove(&content.0).map(|_| ()).map_err(Into::into)
-        })
-    }
-
-    /// Whether a content was complete.
-    pub fn is_sealed(&self, content: ContentHash) -> Result<bool, StateError> {
-        self.read(|transaction| Ok(transaction.open_table(SEALED)?.get(&content.0)?.is_some()))
     }
 
     /// Pieces that were handed out once, in a batch.
@@ -227,28 +137,29 @@ impl State {
         })
     }
 
-    /// A release is in place at its destination.
-    pub fn record_installed(&self, destination: &str, record: &InstalledRecord) -> Result<(), StateError> {
-        let encoded = serde_json::to_vec(record).map_err(|e| self.failed(e))?;
+    /// What is in place at some destinations is about to change.
+    pub fn forget_installed(&self, destinations: &[&str]) -> Result<(), StateError> {
         self.write(|transaction| {
-            transaction.open_table(INSTALLED)?.insert(destination, encoded.as_slice())?;
-            Ok(())
+            let mut table = transaction.open_table(INSTALLED)?;
+            destinations.iter().try_for_each(|destination| Ok(table.remove(destination).map(drop)?))
         })
     }
 
-    /// What is in place at a destination.
-    pub fn installed(&self, destination: &str) -> Result<Option<InstalledRecord>, StateError> {
-        let bytes = self.read(|transaction| {
-            Ok(transaction.open_table(INSTALLED)?.get(destination)?.map(|value| value.value().to_vec()))
-        })?;
-        bytes.map(|b| serde_json::from_slice(&b).map_err(|e| self.failed(e))).transpose()
+    /// A release is in place at all its destinations.
+    pub fn record_installed(&self, destinations: &[&str], release: DocumentId) -> Result<(), StateError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(INSTALLED)?;
+            destinations
+                .iter()
+                .try_for_each(|destination| Ok(table.insert(destination, &release.0).map(drop)?))
+        })
     }
 
-    /// The last word of a daemon that ends in order.
-    pub fn mark_clean_shutdown(&self) -> Result<(), StateError> {
-        self.write(|transaction| {
-            transaction.open_table(VALUES)?.insert(CLEAN, [1].as_slice())?;
-            Ok(())
+    /// The release in place at a destination; `None` while it may be any.
+    pub fn installed(&self, destination: &str) -> Result<Option<DocumentId>, StateError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(INSTALLED)?;
+            Ok(table.get(destination)?.map(|release| DocumentId(*release.value())))
         })
     }
 
@@ -264,19 +175,24 @@ impl State {
         &self,
         body: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StateError> {
-        let transaction = self.database.begin_write().map_err(|e| self.failed(e))?;
+        let mut transaction = self.database.begin_write().map_err(|e| self.failed(e))?;
+        transaction.set_two_phase_commit(true);
         let value = body(&transaction).map_err(|e| self.failed(e))?;
         transaction.commit().map_err(|e| self.failed(e))?;
         Ok(value)
     }
 
-    fn failed(&self, error: impl std::fmt::Display) -> StateError {
-        StateError::Database { path: self.path.clone(), message: error.to_string() }
+    fn failed(&self, error: impl Into<redb::Error>) -> StateError {
+        StateError::of(&self.path, error.into())
     }
 }
 
-fn number(bytes: &[u8]) -> u64 {
-    bytes.try_into().map_or(0, u64::from_le_bytes)
+fn marks_in(bytes: Option<Vec<u8>>) -> Result<HighWaterMarks, redb::Error> {
+    bytes.map_or_else(|| Ok(HighWaterMarks::default()), |b| serde_json::from_slice(&b).map_err(unreadable))
+}
+
+fn unreadable(error: serde_json::Error) -> redb::Error {
+    redb::Error::Corrupted(format!("the high-water marks cannot be read: {error}"))
 }
 
 // What others are judged by comes before them.

@@ -175,6 +175,13 @@ impl Artifact {
         if plain.data.size != self.installed.size {
             return Err(DocumentError::field("artifacts.installed.size", "differs from the plain bytes"));
         }
+        // Of a tree it is the list that says what is there: it names the content, too.
+        if self.installed.hash != plain.list.map_or(plain.data.content, |list| list.content) {
+            return Err(DocumentError::field(
+                "artifacts.installed.hash",
+                "is not that of the plain bytes, or of a tree's file list",
+            ));
+        }
         for blob in plain.list.iter().chain([&plain.data]) {
             blob.geometry().map_err(|e| DocumentError::field("artifacts.representations", e.to_string()))?;
         }
@@ -268,5 +275,48 @@ impl Document for Release {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn artifact(kind: ArtifactKind, installed: u8, list: Option<u8>) -> Artifact {
+        let blob = |n: u8| BlobRef { content: ContentHash([n; 32]), size: 10, piece_size: 128 * 1024 };
+        let plain = Representation {
+            encoding: "plain".into(),
+            encryption: None,
+            base: None,
+            data: blob(1),
+            list: list.map(blob),
+            crit: vec![],
+        };
+        Artifact {
+            name: "app".into(),
+            kind,
+            destination: "app".into(),
+            mode: None,
+            when: When::default(),
+            installed: Installed { hash: ContentHash([installed; 32]), size: 10 },
+            representations: vec![plain],
+            crit: vec![],
+        }
+    }
+
+    fn field(artifact: &Artifact) -> String {
+        artifact.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn d7_what_is_installed_of_a_file_are_its_bytes_and_of_a_tree_its_file_list() {
+        assert!(artifact(ArtifactKind::File, 1, None).validate().is_ok());
+        assert!(artifact(ArtifactKind::Tree, 2, Some(2)).validate().is_ok());
+        for wrong in [artifact(ArtifactKind::File, 2, None), artifact(ArtifactKind::Tree, 1, Some(2))] {
+            assert!(field(&wrong).contains("artifacts.installed.hash"), "{}", field(&wrong));
+        }
+        let mut wrong = artifact(ArtifactKind::Tree, 2, Some(2));
+        wrong.installed.size = 11;
+        assert!(field(&wrong).contains("artifacts.installed.size"), "{}", field(&wrong));
     }
 }

@@ -1,0 +1,274 @@
+//! A destination: the directory it lies in, opened without following one link, and each change made there.
+//!
+//! A change is one call here, and one [`fuse`] point: what a crash leaves between two of them is tested.
+
+use super::{InstallError, fuse};
+use crate::durable;
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, Permissions, PermissionsExt as _};
+use rustix::fs::{Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use samara_protocol::artifact::{PathFault, safe_path};
+use samara_protocol::id::ContentHash;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// In the name of everything that Samara keeps beside a destination; no destination may have it.
+const OWN: &str = ".samara";
+/// Suffix of what is being written.
+pub(super) const NEW: &str = ".samara-new";
+/// Suffix of a second name of what is in place, until it is the previous version.
+pub(super) const KEPT: &str = ".samara-kept";
+/// Suffix of what was there before.
+pub(super) const PREVIOUS: &str = ".samara-previous";
+/// Suffix of a tree's version, followed by its hash.
+const VERSION: &str = ".samara-";
+/// The longest name that file systems know, less the longest suffix.
+const NAME_MAX: usize = 255 - VERSION.len() - 64;
+
+/// A name in an open directory below the install root.
+pub(super) struct Place {
+    dir: Dir,
+    name: String,
+    shown: PathBuf,
+}
+
+/// What to do about a directory that is missing on the way.
+#[derive(Clone, Copy)]
+enum Missing {
+    Stop,
+    Make,
+}
+
+impl Place {
+    /// Refuses a destination that cannot be used, and changes nothing. `None`: its directory does not exist yet.
+    pub(super) fn look(root: &Path, destination: &str) -> Result<Option<Self>, InstallError> {
+        let refused = |fault| InstallError::Destination { path: destination.into(), fault };
+        safe_path(destination).map_err(refused)?;
+        if destination.contains(OWN) {
+            return Err(InstallError::Reserved { path: destination.into() });
+        }
+        if destination.rsplit('/').next().is_some_and(|name| name.len() > NAME_MAX) {
+            return Err(refused(PathFault::TooLong));
+        }
+        let place = Self::walk(root, destination, Missing::Stop)?;
+        if let Some(place) = &place {
+            place.refuse_occupied()?;
+        }
+        Ok(place)
+    }
+
+    /// Opens a destination that [`Place::look`] did not refuse; what is missing on the way is made, durably.
+    pub(super) fn make(root: &Path, destination: &str) -> Result<Self, InstallError> {
+        let gone = || InstallError::Disk { path: root.join(destination), source: ErrorKind::NotFound.into() };
+        Self::walk(root, destination, Missing::Make)?.ok_or_else(gone)
+    }
+
+    fn walk(root: &Path, destination: &str, missing: Missing) -> Result<Option<Self>, InstallError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| InstallError::Disk { path, source }
+        };
+        if let Missing::Make = missing {
+            fuse::point().and_then(|()| durable::create_dirs(root)).map_err(at(root))?;
+        }
+        let mut dir = match Dir::open_ambient_dir(root, ambient_authority()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(at(root))?,
+        };
+        let mut shown = root.to_owned();
+        let (way, name) = destination.rsplit_once('/').unwrap_or(("", destination));
+        for component in way.split('/').filter(|component| !component.is_empty()) {
+            shown.push(component);
+            dir = match (open_dir(&dir, component), missing) {
+                (Ok(inner), _) => inner,
+                (Err(Errno::NOENT), Missing::Stop) => return Ok(None),
+                (Err(Errno::NOENT), Missing::Make) => make_dir(&dir, component).map_err(at(&shown))?,
+                (Err(Errno::NOTDIR | Errno::LOOP), _) => return Err(InstallError::Way { path: shown }),
+                (Err(error), _) => return Err(at(&shown)(error.into())),
+            };
+        }
+        shown.push(name);
+        Ok(Some(Self { dir, name: name.into(), shown }))
+    }
+
+    /// What somebody else put at the destination is never replaced, but for a file: nothing is lost, it is kept.
+    fn refuse_occupied(&self) -> Result<(), InstallError> {
+        let Ok(meta) = self.dir.symlink_metadata(&self.name) else { return Ok(()) };
+        let what = match meta.file_type() {
+            kind if kind.is_file() || self.version_in_place().is_some() => return Ok(()),
+            kind if kind.is_symlink() => "a symbolic link",
+            kind if kind.is_dir() => "a directory",
+            _ => "a special file",
+        };
+        Err(InstallError::Occupied { path: self.shown.clone(), what })
+    }
+
+    /// The path as people know it.
+    pub(super) fn shown(&self) -> &Path {
+        &self.shown
+    }
+
+    /// Names the destination in an error of the disk.
+    pub(super) fn disk(&self) -> impl Fn(io::Error) -> InstallError + use<> {
+        let path = self.shown.clone();
+        move |source| InstallError::Disk { path: path.clone(), source }
+    }
+
+    /// Name of the destination itself.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Name of something beside the destination.
+    pub(super) fn beside(&self, suffix: &str) -> String {
+        format!("{}{suffix}", self.name)
+    }
+
+    /// Name of a tree's version.
+    pub(super) fn version(&self, hash: ContentHash) -> String {
+        format!("{}{VERSION}{hash}", self.name)
+    }
+
+    /// The tree's version that the destination links to.
+    pub(super) fn version_in_place(&self) -> Option<String> {
+        self.version_at(&self.name)
+    }
+
+    /// The tree's version that a name links to.
+    pub(super) fn version_at(&self, name: &str) -> Option<String> {
+        let to = self.dir.read_link_contents(name).ok()?;
+        let to = to.to_str()?;
+        let hash = to.strip_prefix(self.name.as_str())?.strip_prefix(VERSION)?;
+        hash.parse::<ContentHash>().ok().map(|_| to.to_owned())
+    }
+
+    /// Everything of Samara's own beside the destination.
+    pub(super) fn own_names(&self) -> io::Result<Vec<String>> {
+        let prefix = self.beside(VERSION);
+        let names = self.dir.entries()?.map(|entry| Ok(entry?.file_name().into_string().ok()));
+        let names: Vec<Option<String>> = names.collect::<io::Result<_>>()?;
+        Ok(names.into_iter().flatten().filter(|name| name.starts_with(&prefix)).collect())
+    }
+
+    /// Whether there is something of that name, a link included.
+    pub(super) fn exists(&self, name: &str) -> bool {
+        self.dir.symlink_metadata(name).is_ok()
+    }
+
+    /// Whether there is a directory of that name.
+    pub(super) fn is_dir(&self, name: &str) -> bool {
+        self.dir.symlink_metadata(name).is_ok_and(|meta| meta.is_dir())
+    }
+
+    /// Whether two names stand for one file or link.
+    pub(super) fn is_same(&self, one: &str, other: &str) -> bool {
+        let id = |name: &str| self.dir.symlink_metadata(name).map(|meta| (meta.dev(), meta.ino())).ok();
+        id(one).is_some_and(|one| id(other) == Some(one))
+    }
+
+    /// The regular file at the destination with its permissions, if there is one that can be read.
+    pub(super) fn file_in_place(&self) -> Option<(File, u32)> {
+        let meta = self.dir.symlink_metadata(&self.name).ok().filter(|meta| meta.is_file())?;
+        let file = self.dir.open(&self.name).ok()?;
+        Some((file.into_std(), meta.permissions().mode() & 0o7777))
+    }
+
+    pub(super) fn create_file(&self, name: &str) -> io::Result<File> {
+        fuse::point()?;
+        create_file(&self.dir, name)
+    }
+
+    pub(super) fn create_dir(&self, name: &str) -> io::Result<Dir> {
+        fuse::point()?;
+        self.dir.create_dir(name)?;
+        self.dir.open_dir(name)
+    }
+
+    pub(super) fn symlink(&self, to: &str, name: &str) -> io::Result<()> {
+        fuse::point()?;
+        self.dir.symlink(to, name)
+    }
+
+    /// A second name for a file, or for a link itself.
+    pub(super) fn link(&self, name: &str, second: &str) -> io::Result<()> {
+        fuse::point()?;
+        self.dir.hard_link(name, &self.dir, second)
+    }
+
+    pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fuse::point()?;
+        self.dir.rename(from, &self.dir, to)
+    }
+
+    /// Exchanges two names at once; `false` where the kernel or the file system cannot.
+    pub(super) fn exchange(&self, one: &str, other: &str) -> io::Result<bool> {
+        fuse::point()?;
+        match rustix::fs::renameat_with(&self.dir, one, &self.dir, other, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(true),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes something, whatever it is, if it is there.
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        let meta = match self.dir.symlink_metadata(name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            meta => meta?,
+        };
+        fuse::point()?;
+        if !meta.is_dir() {
+            return self.dir.remove_file(name);
+        }
+        match self.dir.remove_dir_all(name) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                open_up(&self.dir, name)?;
+                self.dir.remove_dir_all(name)
+            }
+            removed => removed,
+        }
+    }
+
+    /// Makes the changes so far durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        fuse::point()?;
+        sync_dir(&self.dir)
+    }
+}
+
+/// Makes what was created and renamed in a directory, and its permissions, durable.
+pub(super) fn sync_dir(dir: &Dir) -> io::Result<()> {
+    dir.open(".")?.sync_all()
+}
+
+/// A new file in an open directory.
+pub(super) fn create_file(dir: &Dir, path: &str) -> io::Result<File> {
+    Ok(dir.open_with(path, OpenOptions::new().write(true).create_new(true))?.into_std())
+}
+
+fn open_dir(dir: &Dir, component: &str) -> Result<Dir, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, component, flags, Mode::empty()).map(|fd| Dir::from_std_file(fd.into()))
+}
+
+fn make_dir(dir: &Dir, component: &str) -> io::Result<Dir> {
+    fuse::point()?;
+    dir.create_dir(component)?;
+    sync_dir(dir)?;
+    Ok(open_dir(dir, component)?)
+}
+
+/// Gives the owner back the right to empty a tree's directories: a release may have made them read-only.
+fn open_up(dir: &Dir, name: &str) -> io::Result<()> {
+    dir.set_permissions(name, Permissions::from_mode(0o700))?;
+    let inner = dir.open_dir(name)?;
+    for entry in inner.entries()? {
+        let entry = entry?;
+        if let (true, Some(name)) = (entry.file_type()?.is_dir(), entry.file_name().to_str()) {
+            open_up(&inner, name)?;
+        }
+    }
+    Ok(())
+}

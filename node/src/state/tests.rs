@@ -1,0 +1,316 @@
+//! What survives a reopening, what never falls, and what is said of a file that is damaged.
+
+use super::*;
+use ed25519_dalek::SigningKey;
+use proptest::prelude::*;
+use samara_protocol::document::{
+    Criticality, Document, Enrollment, Envelope, MeshAccess, Report, Role, Roles, TrustRoot,
+};
+use samara_protocol::id::{KeyId, SiteId};
+use samara_protocol::trust::Trust;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const SITE: SiteId = SiteId([1; 16]);
+
+fn key(n: u8) -> SigningKey {
+    SigningKey::from_bytes(&[n; 32])
+}
+
+fn signed<T: Document>(document: &T, signer: u8) -> Vec<u8> {
+    let mut envelope = Envelope::unsigned(document).unwrap();
+    envelope.sign(&key(signer));
+    envelope.to_bytes()
+}
+
+fn trust() -> Trust {
+    let role = Role { keys: vec![KeyId(key(1).verifying_key().to_bytes())], threshold: 1 };
+    let roles = Roles {
+        root: role.clone(),
+        release: role.clone(),
+        rollout: role.clone(),
+        enroll: role,
+        operator: Role::default(),
+    };
+    let root = TrustRoot {
+        site: SITE,
+        version: 1,
+        previous: None,
+        epoch: 1,
+        roles,
+        products: BTreeMap::new(),
+        revoked_keys: vec![],
+        revoked_devices: vec![],
+        mesh: MeshAccess::Closed,
+        min_protocol: 1,
+        min_schema: 1,
+        crit: vec![],
+    };
+    Trust::pin(&signed(&root, 1)).unwrap()
+}
+
+fn device(n: u8) -> PeerId {
+    PeerId(key(n).verifying_key().to_bytes())
+}
+
+fn enrollment(n: u8, sequence: u64) -> Vec<u8> {
+    let enrollment = Enrollment {
+        site: SITE,
+        device: device(n),
+        sequence,
+        name: "pump".into(),
+        product: String::new(),
+        hardware: String::new(),
+        tags: vec![],
+        area: String::new(),
+        criticality: Criticality::Normal,
+        crit: vec![],
+    };
+    signed(&enrollment, 1)
+}
+
+/// Keeps a document as the library does.
+fn take(state: &State, trust: &mut Trust, envelope: &[u8]) {
+    let document = trust.check(envelope).unwrap();
+    state.put_document(&document, &trust.marks_with(&document)).unwrap();
+    trust.accept(&document);
+}
+
+fn file(dir: &Path) -> PathBuf {
+    dir.join("state.redb")
+}
+
+#[test]
+fn documents_and_marks_survive_a_reopening_and_come_back_in_the_order_in_which_they_judge() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut trust = trust();
+    let report = Report { boot: 3, counter: 4, state: "installed".into(), ..Report::empty(SITE, device(7)) };
+    let envelopes = [enrollment(7, 5), enrollment(8, 6), signed(&report, 7)];
+    {
+        let state = State::open(&file(dir.path())).unwrap();
+        envelopes.iter().for_each(|envelope| take(&state, &mut trust, envelope));
+        take(&state, &mut trust, &enrollment(8, 9));
+    }
+    let state = State::open(&file(dir.path())).unwrap();
+    let kept = state.documents().unwrap();
+    assert_eq!(kept.len(), 3);
+    assert_eq!(kept.last(), Some(&envelopes[2]));
+    assert_eq!(state.enrollment_of(device(7)).unwrap(), Some(enrollment(7, 5)));
+    assert_eq!(state.enrollment_of(device(8)).unwrap(), Some(enrollment(8, 9)));
+    assert_eq!(state.enrollment_of(device(9)).unwrap(), None);
+    assert_eq!(&state.marks().unwrap(), trust.marks());
+    assert_eq!(state.trust_chain().unwrap(), Vec::<Vec<u8>>::new());
+}
+
+#[test]
+fn every_opening_is_a_later_boot_and_reports_only_rise() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut last = (0, 0);
+    for boot in 1..4 {
+        let state = State::open(&file(dir.path())).unwrap();
+        assert_eq!(state.boot(), boot);
+        for _ in 0..3 {
+            let next = state.next_report();
+            assert!(next > last);
+            last = next;
+        }
+    }
+}
+
+#[test]
+fn the_ledger_of_grants_survives_and_holds_each_content_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let [one, two] = [ContentHash([0; 32]), ContentHash([255; 32])];
+    let pieces = |of: &[u32]| of.iter().copied().map(PieceIndex).collect::<Vec<_>>();
+    {
+        let state = State::open(&file(dir.path())).unwrap();
+        state.add_granted(one, &pieces(&[0, 7, 9])).unwrap();
+        state.add_granted(two, &pieces(&[1])).unwrap();
+        state.add_granted(one, &pieces(&[7, 8])).unwrap();
+        state.add_granted(one, &[]).unwrap();
+    }
+    let state = State::open(&file(dir.path())).unwrap();
+    let ledger = |content| state.granted(content, 9).unwrap().iter().collect::<Vec<_>>();
+    // Piece 9 is beyond a content of nine pieces.
+    assert_eq!((ledger(one), ledger(two)), (pieces(&[0, 7, 8]), pieces(&[1])));
+    assert_eq!(ledger(ContentHash([7; 32])), []);
+}
+
+#[test]
+fn the_journal_names_a_release_only_after_all_its_destinations_are_in_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let [one, two] = [DocumentId([1; 32]), DocumentId([2; 32])];
+    {
+        let state = State::open(&file(dir.path())).unwrap();
+        assert_eq!(state.installed("a").unwrap(), None);
+        state.record_installed(&["a", "b", "c"], one).unwrap();
+        state.forget_installed(&["b", "c", "never there"]).unwrap();
+        state.record_installed(&["c"], two).unwrap();
+    }
+    let state = State::open(&file(dir.path())).unwrap();
+    let there = ["a", "b", "c"].map(|destination| state.installed(destination).unwrap());
+    assert_eq!(there, [Some(one), None, Some(two)]);
+}
+
+#[test]
+fn a_directory_belongs_to_one_process_until_that_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = State::open(&file(dir.path())).unwrap();
+    let error = State::open(&file(dir.path())).unwrap_err();
+    assert!(matches!(error, StateError::InUse { .. }), "{error}");
+    let said = error.to_string();
+    assert!(said.contains(&dir.path().display().to_string()) && said.contains("in use"), "{said}");
+    drop(state);
+    State::open(&file(dir.path())).unwrap();
+}
+
+#[test]
+fn what_a_crash_left_of_the_first_start_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("state.redb.new"), "torn").unwrap();
+    assert_eq!(State::open(&file(dir.path())).unwrap().boot(), 1);
+    assert!(!dir.path().join("state.redb.new").exists());
+}
+
+#[test]
+fn a_file_of_a_later_format_is_refused_with_both_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = State::open(&file(dir.path())).unwrap();
+    let later = |transaction: &redb::WriteTransaction| {
+        transaction.open_table(VALUES)?.insert("format", 2_u64.to_le_bytes().as_slice())?;
+        Ok(())
+    };
+    state.write(later).unwrap();
+    drop(state);
+    let error = State::open(&file(dir.path())).unwrap_err();
+    assert!(matches!(error, StateError::Format { found: 2, known: 1, .. }), "{error}");
+}
+
+/// A state file with something in it, and its marks.
+fn grown() -> (Vec<u8>, HighWaterMarks) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut trust = trust();
+    let state = State::open(&file(dir.path())).unwrap();
+    (10..40).for_each(|n| take(&state, &mut trust, &enrollment(n, u64::from(n))));
+    let marks = state.marks().unwrap();
+    drop(state);
+    (std::fs::read(file(dir.path())).unwrap(), marks)
+}
+
+/// Opens damaged bytes: they are refused with a name and a remedy, or every mark is still there.
+fn check_damaged(bytes: &[u8], marks: &HighWaterMarks, how: &str) -> bool {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(file(dir.path()), bytes).unwrap();
+    match State::open(&file(dir.path())) {
+        Ok(state) => {
+            assert_eq!(&state.marks().unwrap(), marks, "{how}");
+            assert_eq!(state.documents().unwrap().len(), 30, "{how}");
+            false
+        }
+        Err(error) => {
+            let said = error.to_string();
+            assert!(matches!(error, StateError::Damaged { .. }), "{how}: {said}");
+            for words in ["state.redb", "is damaged", "backup", "move it away"] {
+                assert!(said.contains(words), "{how}: {said}");
+            }
+            true
+        }
+    }
+}
+
+#[test]
+fn a_state_file_that_is_empty_short_or_garbage_is_refused_and_not_begun_anew() {
+    let (whole, marks) = grown();
+    for length in [0, 1, 8, 9, 63, 64, 320, 511, 4095, 4096, 8192, whole.len() / 2, whole.len() - 1] {
+        assert!(check_damaged(&whole[..length], &marks, &format!("cut to {length}")));
+    }
+    for garbage in [vec![0; 4096], vec![0xff; 100_000], b"not a database".to_vec()] {
+        assert!(check_damaged(&garbage, &marks, "garbage"));
+    }
+    let mut headless = whole.clone();
+    headless[..4096].fill(0);
+    assert!(check_damaged(&headless, &marks, "without its header"));
+    let mut torn = whole;
+    torn[4096..].fill(0);
+    assert!(check_damaged(&torn, &marks, "without its pages"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_refused_or_changes_no_mark(at in 0_usize..1 << 20, bit in 0_u8..8) {
+        static GROWN: std::sync::LazyLock<(Vec<u8>, HighWaterMarks)> = std::sync::LazyLock::new(grown);
+        let (whole, marks) = &*GROWN;
+        let mut flipped = whole.clone();
+        // Half of them hit the header and the first pages, where it hurts.
+        let at = if bit % 2 == 0 { at % 8192 } else { at % whole.len() };
+        flipped[at] ^= 1 << bit;
+        check_damaged(&flipped, marks, &format!("bit {bit} of byte {at}"));
+    }
+
+    #[test]
+    fn marks_never_fall_whatever_is_asked_and_however_often_the_file_is_opened(
+        steps in prop::collection::vec(step(), 1..12),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let document = trust().check(&enrollment(7, 1)).unwrap();
+        let mut state = State::open(&file(dir.path())).unwrap();
+        let mut model = BTreeMap::new();
+        for step in steps {
+            match step {
+                None => {
+                    drop(state);
+                    state = State::open(&file(dir.path())).unwrap();
+                }
+                Some(marks) => {
+                    state.put_document(&document, &marks).unwrap();
+                    for (key, value) in flat(&marks) {
+                        let mark = model.entry(key).or_insert(value);
+                        *mark = value.max(*mark);
+                    }
+                }
+            }
+            let mut now = flat(&state.marks().unwrap());
+            now.retain(|key, value| model.contains_key(key) || *value != Mark::default());
+            prop_assert_eq!(&now, &model);
+        }
+    }
+}
+
+type Mark = (u64, u64, [u8; 32]);
+
+/// All marks under one kind of name.
+fn flat(marks: &HighWaterMarks) -> BTreeMap<String, Mark> {
+    let one = |kind: &str, of: &BTreeMap<String, u64>| {
+        of.iter().map(|(key, n)| (format!("{kind} {key}"), (*n, 0, [0; 32]))).collect::<Vec<_>>()
+    };
+    let mut all = vec![
+        ("root".to_owned(), (marks.root_version, 0, [0; 32])),
+        ("epoch".to_owned(), (marks.epoch, 0, [0; 32])),
+    ];
+    all.extend(one("release", &marks.releases));
+    all.extend(one("floor", &marks.security_floors));
+    all.extend(one("enrollment", &marks.enrollments));
+    all.extend(marks.rollouts.iter().map(|(key, (e, s, id))| (format!("rollout {key}"), (*e, *s, id.0))));
+    all.extend(marks.reports.iter().map(|(key, (b, c))| (format!("report {key}"), (*b, *c, [0; 32]))));
+    all.into_iter().collect()
+}
+
+/// Marks to ask for, or a reopening.
+fn step() -> impl Strategy<Value = Option<HighWaterMarks>> {
+    let number = || 0_u64..5;
+    let numbers = || prop::collection::btree_map("[ab]", 0_u64..5, 0..3);
+    let marks = (number(), number(), numbers(), numbers(), numbers(), number(), number()).prop_map(
+        |(root_version, epoch, releases, security_floors, enrollments, one, two)| HighWaterMarks {
+            root_version,
+            epoch,
+            releases,
+            security_floors,
+            enrollments,
+            rollouts: [("r".to_owned(), (one, two, DocumentId([one as u8; 32])))].into(),
+            reports: [("d".to_owned(), (two, one))].into(),
+        },
+    );
+    prop_oneof![4 => marks.prop_map(Some), 1 => Just(None)]
+}
