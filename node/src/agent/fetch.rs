@@ -188,6 +188,11 @@ impl Agent {
                     work.phase = Phase::Installed;
                     tracing::info!(target: "samara", event = "release_installed", release = %id, "installed");
                 }
+                // What was damaged comes again, and its install follows.
+                Err(error) if work.sealed.len() < work.blobs.len() => {
+                    tracing::error!(%error, release = %id, "install failed; bytes are fetched again");
+                    work.phase = Phase::Downloading;
+                }
                 Err(error) => {
                     work.tries += 1;
                     let wait = RETRY_EVERY * (1 << work.tries.min(7)).min(BACKOFF_MAX);
@@ -215,13 +220,17 @@ impl Agent {
         }
     }
 
-    /// Bytes on disk were wrong: the content is fetched again where it is still wanted.
+    /// Bytes on disk were wrong: the content is fetched again where it is still wanted, and what waited for an install
+    /// waits for its bytes first.
     pub(super) async fn on_damaged(&mut self, content: ContentHash) {
         if let Err(error) = self.parts.state.unmark_sealed(content) {
             tracing::error!(%error, "cannot record damage");
         }
         for work in self.work.values_mut() {
-            work.sealed.remove(&content);
+            let was_sealed = work.sealed.remove(&content);
+            if was_sealed && matches!(work.phase, Phase::Verified | Phase::Failed { .. }) {
+                work.phase = Phase::Downloading;
+            }
         }
     }
 
@@ -258,6 +267,7 @@ impl Agent {
         for content in work.open {
             if !self.work.values().any(|w| w.open.contains(&content)) {
                 self.parts.mesh.tell(Input::SwarmClosed { content }).await;
+                self.parts.store.close(content).await;
             }
         }
     }
