@@ -34,10 +34,6 @@ impl Held {
         Self { geometry, chunks, pieces, bytes }
     }
 
-    pub(super) fn geometry(&self) -> &Geometry {
-        &self.geometry
-    }
-
     pub(super) fn chunks(&self) -> &ChunkRanges {
         &self.chunks
     }

@@ -46,10 +46,14 @@ mod tests {
     use super::*;
     use std::io::Error as IoError;
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("the records cannot be written")]
+    struct StoreFault(#[source] IoError);
+
     #[test]
     fn a_full_disk_is_known_however_deep_the_system_s_error_lies() {
         let full = || IoError::from(ErrorKind::StorageFull);
-        let deep = IoError::other(redb::StorageError::Io(full()));
+        let deep = IoError::other(StoreFault(IoError::other(full())));
         assert!(is_full(&full()));
         assert!(is_full(&IoError::other(full())));
         assert!(is_full(&deep));

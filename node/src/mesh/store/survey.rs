@@ -15,8 +15,8 @@ use std::path::Path;
 pub(super) struct Survey {
     /// The groups that are there as their hashes say.
     pub(super) good: ChunkRanges,
-    /// Whether it must be rebuilt before more can be written: iroh-blobs takes it for complete, or cannot open it,
-    /// and ignores what it is given. An incomplete copy is simply written over.
+    /// Whether iroh-blobs claims more. What it believes to hold it will not take again once the content is complete,
+    /// so such a copy is rebuilt before more is written.
     pub(super) is_stuck: bool,
 }
 
@@ -28,10 +28,10 @@ pub(super) async fn survey(
     geometry: &Geometry,
 ) -> Result<Survey, StoreError> {
     let status = blobs.blobs().status(hash).await.map_err(StoreError::io(path))?;
-    let (size, is_complete) = match status {
+    let size = match status {
         BlobStatus::NotFound => return Ok(Survey { good: ChunkRanges::empty(), is_stuck: false }),
-        BlobStatus::Partial { size } => (size, false),
-        BlobStatus::Complete { size } => (Some(size), true),
+        BlobStatus::Partial { size } => size,
+        BlobStatus::Complete { size } => Some(size),
     };
     if let Some(size) = size.filter(|size| *size != geometry.length()) {
         let length = geometry.length();
@@ -60,7 +60,7 @@ pub(super) async fn survey(
             }
         }
     }
-    Ok(Survey { good, is_stuck: is_complete && is_damaged })
+    Ok(Survey { good, is_stuck: is_damaged })
 }
 
 /// Fails when some file below `path` is there and cannot be opened.

@@ -25,7 +25,12 @@ struct Artifact {
 
 impl Artifact {
     async fn new(length: u64) -> Self {
-        let bytes: Vec<u8> = (0..length).map(|i| (i.wrapping_mul(i + 7) >> 5) as u8).collect();
+        let mut word = length;
+        let draw = || {
+            word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (word >> 56) as u8
+        };
+        let bytes: Vec<u8> = std::iter::repeat_with(draw).take(length as usize).collect();
         let dir = TempDir::new().unwrap();
         std::fs::write(dir.path().join("file"), &bytes).unwrap();
         let store = Store::open(&dir.path().join("store"), OPTIONS).await.unwrap();
@@ -258,8 +263,9 @@ async fn check_damaged_while_open(is_complete: bool, find: impl AsyncFn(&Artifac
     assert_eq!(artifact.readable(&store).await, artifact.pieces(&rest));
     let again = store.open_content(artifact.content, artifact.geometry).await.unwrap();
     assert_eq!(again, artifact.pieces(&rest));
-    artifact.write(&store, &[1]).await;
+    artifact.write(&store, &[3, 1]).await;
     assert!(store.has_piece(artifact.content, PieceIndex(1)));
+    assert_eq!(artifact.readable(&store).await, artifact.pieces(&[0, 1, 3]));
     artifact.assert_mends(&store).await;
     store.shutdown().await.unwrap();
     assert_eq!(artifact.open(dir.path()).await.1, artifact.all());
