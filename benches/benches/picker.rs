@@ -22,7 +22,7 @@ fn swarm(pieces: u32, holders: u8) -> (Picker, Vec<(PeerId, PieceSet)>, Prng) {
     for holder in 0..holders {
         let mut set = PieceSet::empty(pieces);
         for piece in (0..pieces).map(PieceIndex) {
-            if rng.next_u64() % 2 == 0 {
+            if rng.below(2) == 0 {
                 set.insert(piece);
                 picker.rise(piece, &mut rng);
             }

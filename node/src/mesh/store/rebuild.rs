@@ -98,7 +98,7 @@ pub(super) fn recover(dir: &Path) -> Result<(), StoreError> {
 fn spans(chunks: &ChunkRanges, length: u64) -> Vec<(u64, u64)> {
     let byte = |chunk: bao_tree::ChunkNum| length.min(chunk.to_bytes());
     let bounded = |bounds: &[bao_tree::ChunkNum]| match bounds {
-        [start, end] if start.to_bytes() % GROUP_BYTES == 0 => {
+        [start, end] if start.to_bytes().is_multiple_of(GROUP_BYTES) => {
             Some((byte(*start), byte(*end) - byte(*start)))
         }
         _ => None,

@@ -119,8 +119,8 @@ impl Artifact {
     fn files(&self, dir: &Path, ending: &str) -> PathBuf {
         let data = dir.join(self.content.to_string()).join("data");
         let is_it = |path: &PathBuf| path.extension().is_some_and(|e| e == ending);
-        let files = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
-        files.filter(is_it).next().unwrap_or_else(|| panic!("no .{ending} in {}", data.display()))
+        let mut files = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+        files.find(is_it).unwrap_or_else(|| panic!("no .{ending} in {}", data.display()))
     }
 }
 
