@@ -146,7 +146,8 @@ impl Store {
         bao: Bytes,
     ) -> Result<(), StoreError> {
         let slot = self.open_slot(content)?;
-        loop {
+        // Once more after a repair.
+        for _ in 0..2 {
             let open = slot.content.read().await;
             let owned = match &*open {
                 Some(Content::Owned(owned)) => owned,
@@ -163,11 +164,16 @@ impl Store {
                 return owned.write(&slot.held, offset, len, &bao).await;
             }
             drop(open);
-            let slot = slot.clone();
+            let (store, slot) = (self.clone(), slot.clone());
             // In a task of its own: it is not left half-way when the caller goes away.
-            let rebuilt = tokio::spawn(async move { slot.rebuild(content, available).await }).await;
-            rebuilt.map_err(StoreError::io(&self.path(content)))??;
+            let rebuilt = tokio::spawn(async move {
+                let lost = slot.rebuild(content, available).await?;
+                store.0.losses.push(content, lost);
+                Ok(())
+            });
+            rebuilt.await.map_err(StoreError::io(&self.path(content)))??;
         }
+        Err(StoreError::io(&self.path(content))("the copy is damaged again as soon as it was mended"))
     }
 
     /// The bao encoding of a range, without the length that the receiver knows; verified while it is read.

@@ -130,18 +130,29 @@ impl Slot {
         Ok(self.held(|held| held.keep(&found.good)).unwrap_or_default())
     }
 
-    /// Puts a fresh copy of the good bytes in the place of a stuck one, so that it can be written again.
-    pub(super) async fn rebuild(&self, hash: ContentHash, available: u64) -> Result<(), StoreError> {
+    /// Puts a fresh copy of the good bytes in the place of a stuck one, so that it can be written again; gives the
+    /// pieces that turned out damaged on the way.
+    pub(super) async fn rebuild(
+        &self,
+        hash: ContentHash,
+        available: u64,
+    ) -> Result<Vec<PieceIndex>, StoreError> {
         let mut content = self.content.write().await;
-        let Some(Content::Owned(owned)) = &*content else { return Ok(()) };
+        let Some(Content::Owned(owned)) = &*content else { return Ok(Vec::new()) };
         let held = self.held(|held| held.clone());
-        let Some(held) = held.filter(|_| owned.is_stuck()) else { return Ok(()) };
+        let Some(held) = held.filter(|_| owned.is_stuck()) else { return Ok(Vec::new()) };
         owned.build_beside(&held, available).await?;
-        let Some(Content::Owned(old)) = content.take() else { return Ok(()) };
-        self.set_held(None);
-        let (fresh, held) = old.replace(hash).await?;
-        self.set_held(Some(held));
-        *content = Some(Content::Owned(fresh));
-        Ok(())
+        let Some(Content::Owned(old)) = content.take() else { return Ok(Vec::new()) };
+        match old.replace(hash).await {
+            Ok((fresh, found)) => {
+                *content = Some(Content::Owned(fresh));
+                Ok(self.held(|held| held.keep(found.chunks())).unwrap_or_default())
+            }
+            Err(error) => {
+                // Closed; what is on disk is found when it is opened again.
+                self.set_held(None);
+                Err(error)
+            }
+        }
     }
 }
