@@ -212,6 +212,10 @@ impl Agent {
         for content in work.open {
             if !self.work.values().any(|w| w.open.contains(&content)) {
                 self.parts.mesh.tell(Input::SwarmClosed { content }).await;
+                // An install that runs may still read it.
+                if self.installing.is_none() {
+                    self.parts.store.close(content).await;
+                }
             }
         }
     }

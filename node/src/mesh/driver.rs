@@ -12,10 +12,10 @@ use super::library::{JOBS_MAX, Job, Library, Outcome};
 use super::limiter::Limiter;
 use super::net::{Net, NetEvent, NetOptions};
 use super::serving::Serving;
-use super::store::{Store, StoreError};
+use super::store::{Loss, Store, StoreError};
 use crate::state::State;
 use bytes::Bytes;
-use samara_protocol::geometry::{GROUP_BYTES, Geometry, PieceIndex, PieceRange};
+use samara_protocol::geometry::{Geometry, PieceIndex, PieceRange};
 use samara_protocol::id::{ContentHash, PeerId};
 use samara_protocol::mesh::{Action, DisconnectReason, Input, Mesh, MeshConfig, StoreFault, Ticket};
 use samara_protocol::time::Timestamp;
@@ -107,8 +107,6 @@ pub(super) enum Done {
     Input(Input),
     /// The disk is full.
     NoSpace { content: ContentHash, ticket: Ticket },
-    /// Bytes on disk turned out wrong while they were read for a peer.
-    Damaged { content: ContentHash, failed: Input, peer: PeerId, token: u64, group: u64 },
     /// A file that is served in place was changed.
     SourceChanged { content: ContentHash, failed: Input, peer: PeerId, token: u64, why: String },
     /// A range could not be sent.
@@ -149,6 +147,7 @@ struct Member {
 impl Driver {
     async fn run(mut self, mut inbox: Inbox, events: mpsc::Sender<MeshEvent>, shutdown: CancellationToken) {
         let mut ledger = tokio::time::interval(LEDGER_EVERY);
+        let store = self.store.clone();
         loop {
             self.drain();
             let timeout = self.machine.poll_timeout().map(|at| self.origin + Duration::from_micros(at.0));
@@ -162,6 +161,7 @@ impl Driver {
                     _ => break,
                 },
                 Some(event) = inbox.net_events.recv() => self.on_net(event),
+                loss = store.next_loss() => self.on_loss(loss),
                 () = sleep_until(timeout) => self.handle(Input::Timeout),
                 _ = ledger.tick() => self.write_ledger().await,
             }
@@ -232,22 +232,19 @@ impl Driver {
                 self.serving.on_failed(peer, token);
                 self.handle(failed);
             }
-            Done::Damaged { content, failed, peer, token, group } => {
-                self.serving.on_failed(peer, token);
-                self.handle(failed);
-                let Some(geometry) = self.geometries.get(&content) else { return };
-                let groups_per_piece = u64::from(geometry.piece_bytes()) / GROUP_BYTES;
-                let piece = PieceIndex((group / groups_per_piece) as u32);
-                tracing::error!(target: "samara", event = "damaged", %content, group, "bytes on disk are damaged");
-                self.handle(Input::PiecesLost { content, pieces: vec![piece] });
-                self.outbox.push_back(MeshEvent::Damaged(content));
-            }
             Done::SourceChanged { content, failed, peer, token, why } => {
                 self.serving.on_failed(peer, token);
                 self.handle(failed);
                 self.outbox.push_back(MeshEvent::SourceChanged { content, why });
             }
         }
+    }
+
+    /// Bytes on disk turned out wrong, whoever read them.
+    fn on_loss(&mut self, Loss { content, pieces }: Loss) {
+        tracing::error!(target: "samara", event = "damaged", %content, ?pieces, "bytes on disk are damaged");
+        self.handle(Input::PiecesLost { content, pieces });
+        self.outbox.push_back(MeshEvent::Damaged(content));
     }
 
     fn on_command(&mut self, command: Command) {
@@ -304,6 +301,10 @@ impl Driver {
             Action::Store { ticket, content, range } => self.store_bytes(ticket, content, range),
             Action::Discard { ticket } => {
                 self.tickets.remove(&ticket);
+            }
+            // A part of it may have been lost before its last part came.
+            Action::PieceStored { content, piece, .. } if !self.store.has_piece(content, piece) => {
+                self.on_loss(Loss { content, pieces: vec![piece] });
             }
             Action::PieceStored { .. } => {}
             Action::ContentComplete { content } => self.outbox.push_back(MeshEvent::Complete(content)),

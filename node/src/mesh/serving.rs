@@ -128,9 +128,6 @@ impl Job {
         let failed = Input::ServeFailed { peer, content, range: header.range };
         let bytes = match self.store.read(content, &geometry, header.range).await {
             Ok(bytes) => bytes,
-            Err(StoreError::Damaged { group }) => {
-                return Err(Done::Damaged { content, failed, peer, token, group });
-            }
             Err(error @ StoreError::SourceChanged { .. }) => {
                 return Err(Done::SourceChanged { content, failed, peer, token, why: error.to_string() });
             }

@@ -2,88 +2,56 @@
 //!
 //! ```text
 //! DIR/CONTENT/      one iroh-blobs store per content of a device: removal is exact, damage is mended by rebuilding
-//! DIR/CONTENT.new/  being rebuilt; removed at the next start
+//! DIR/CONTENT.new/  being rebuilt           } put in order
+//! DIR/CONTENT.old/  being replaced by it    } at the next start
 //! DIR/sources/      the operator's files, referenced where they lie; made anew at each start
 //! ```
 //! What iroh-blobs does not do is done here: everything on disk is verified when a content is opened (a flipped,
-//! short or deleted file is found before it is believed), space is checked first, a complete content is fsynced
-//! before it is called complete, operations on one content are bounded, bytes are verified while they are copied out.
+//! short or deleted file is found before it is believed), what is held is known group by group and nothing else is
+//! read, space is checked first, a complete content is fsynced before it is called complete, operations on one
+//! content are bounded, bytes are verified while they are copied out. What turns out damaged counts as missing at once;
+//! [`Store::next_loss`] names it, and the next write mends the copy.
 
-mod content;
+mod encoding;
+mod error;
+mod held;
+mod losses;
 mod owned;
+mod places;
+mod rebuild;
+mod records;
+mod slot;
 mod source;
 mod space;
+mod survey;
+#[cfg(test)]
+mod tests;
+
+pub use error::StoreError;
+pub use losses::Loss;
 
 use bytes::Bytes;
-use content::Content;
+use losses::Losses;
 use owned::Owned;
-use samara_protocol::geometry::{Geometry, PieceRange};
+use places::{is_empty, not_open, span};
+use samara_protocol::geometry::{GROUP_BYTES, Geometry, PieceIndex, PieceRange};
 use samara_protocol::id::ContentHash;
 use samara_protocol::piece_set::PieceSet;
+use slot::{Content, Form, Slot};
 use source::Sources;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::Mutex;
 
 /// Bytes verified and copied out at a time.
-const COPY_BYTES: u64 = 256 * 1024;
+const COPY_BYTES: u64 = 1024 * 1024;
 
 /// How the store uses the disk.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreOptions {
     /// Bytes of the disk that are never used.
     pub reserve_free_bytes: u64,
-}
-
-/// Why bytes could not be stored or read.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Received bytes do not match the content hash; nothing of them, or only good groups, was kept.
-    #[error("wrong bytes in chunk group {group}")]
-    WrongBytes {
-        /// The first wrong 16 KiB group, counted in the artifact.
-        group: u64,
-    },
-    /// The disk has no room.
-    #[error("no room on the disk: {needed} bytes are needed, {available} are available beyond the reserve")]
-    NoSpace {
-        /// For the rest of the content.
-        needed: u64,
-        /// Free, less the reserve and what other contents still need.
-        available: u64,
-    },
-    /// Bytes on disk do not match the content hash, or are gone.
-    #[error("the bytes on disk at chunk group {group} are damaged")]
-    Damaged {
-        /// A group in or before the damage, in the range that was read.
-        group: u64,
-    },
-    /// A file that is served in place is not what it was.
-    #[error("{path} was changed, or cannot be read any more")]
-    SourceChanged {
-        /// Which.
-        path: PathBuf,
-    },
-    /// The content was not opened, or the geometry makes no sense.
-    #[error("{0}")]
-    Invalid(String),
-    /// The disk failed.
-    #[error("{path}: {message}")]
-    Io {
-        /// Where.
-        path: PathBuf,
-        /// The system's words.
-        message: String,
-    },
-}
-
-impl StoreError {
-    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
-        let path = path.to_owned();
-        move |error| Self::Io { path, message: error.to_string() }
-    }
 }
 
 /// A handle that may be cloned.
@@ -94,51 +62,60 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     options: StoreOptions,
-    contents: Mutex<BTreeMap<ContentHash, Arc<Content>>>,
-    sources: Mutex<Option<Sources>>,
+    /// Held only to look a place up or to reserve room, never across disk work.
+    slots: Mutex<BTreeMap<ContentHash, Arc<Slot>>>,
+    sources: tokio::sync::Mutex<Option<Sources>>,
+    losses: Losses,
 }
 
 impl Store {
-    /// Opens a directory, made if missing; what a crash left half-made is removed.
+    /// Opens a directory, made if missing; what a crash left half-made is put in order.
     pub async fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         std::fs::create_dir_all(dir).map_err(StoreError::io(dir))?;
-        for entry in std::fs::read_dir(dir).map_err(StoreError::io(dir))?.filter_map(Result::ok) {
-            let path = entry.path();
-            let leftover = path.extension().is_some_and(|e| e == "new")
-                || path.file_name().is_some_and(|n| n == "sources");
-            if leftover {
-                std::fs::remove_dir_all(&path).map_err(StoreError::io(&path))?;
-            }
-        }
-        let inner = Inner { dir: dir.into(), options, contents: Mutex::default(), sources: Mutex::default() };
-        Ok(Self(Arc::new(inner)))
+        rebuild::remove(&dir.join("sources"))?;
+        rebuild::recover(dir)?;
+        Ok(Self(Arc::new(Inner {
+            dir: dir.into(),
+            options,
+            slots: Mutex::default(),
+            sources: tokio::sync::Mutex::default(),
+            losses: Losses::default(),
+        })))
     }
 
-    /// Opens a content for reading and writing: verifies what the disk holds of it, reserves room for the rest.
+    /// Opens a content for reading and writing: verifies what the disk holds of it, reserves room for the rest. Of a
+    /// content that is open already, what is held now.
     pub async fn open_content(
         &self,
         content: ContentHash,
         geometry: Geometry,
     ) -> Result<PieceSet, StoreError> {
         if geometry.length() == 0 {
-            return Ok(PieceSet::empty(0));
+            let wrong = || StoreError::Invalid(format!("{content} is not the hash of an empty content"));
+            return is_empty(content).then(|| PieceSet::empty(0)).ok_or_else(wrong);
         }
-        let mut contents = self.0.contents.lock().await;
-        if let Some(open) = contents.get(&content) {
-            return Ok(open.have(&geometry));
+        loop {
+            let slot = self.slot(content);
+            let mut open = slot.content.write().await;
+            if !self.is_current(content, &slot) {
+                // It was removed while we waited for it.
+                continue;
+            }
+            if let Some(open) = &*open {
+                open.check_geometry(&geometry)?;
+                let held = slot.held(|held| held.pieces().clone());
+                return Ok(held.unwrap_or_else(|| PieceSet::full(geometry.pieces())));
+            }
+            let (owned, held) = Owned::open(&self.path(content), content, geometry).await?;
+            let pieces = held.pieces().clone();
+            if let Err(no_space) = self.reserve(&slot, held) {
+                // Closed in order, so that the next try finds it unlocked.
+                owned.close().await;
+                return Err(no_space);
+            }
+            *open = Some(Content::Owned(owned));
+            return Ok(pieces);
         }
-        let reserved: u64 = contents.values().map(|c| c.bytes_missing()).sum();
-        let path = self.0.dir.join(content.to_string());
-        let owned = Owned::open(&path, content, geometry).await?;
-        let reserved = reserved + self.0.options.reserve_free_bytes;
-        if let Err(no_space) = space::check(&self.0.dir, owned.bytes_missing(), reserved) {
-            // Closed in order, so that the next try finds it unlocked.
-            owned.close().await;
-            return Err(no_space);
-        }
-        let have = owned.have();
-        contents.insert(content, Arc::new(Content::Owned(owned)));
-        Ok(have)
     }
 
     /// The operator's file: hashed, and referenced where it lies. `progress` hears the bytes hashed.
@@ -154,7 +131,9 @@ impl Store {
         };
         let source = sources.add(path, progress).await?;
         let found = (source.content(), source.size());
-        self.0.contents.lock().await.insert(source.content(), Arc::new(Content::Source(source)));
+        self.close(source.content()).await;
+        let slot = self.slot(source.content());
+        *slot.content.write().await = Some(Content::Source(source));
         Ok(found)
     }
 
@@ -166,7 +145,35 @@ impl Store {
         range: PieceRange,
         bao: Bytes,
     ) -> Result<(), StoreError> {
-        self.opened(content).await?.write(geometry, range, bao).await
+        let slot = self.open_slot(content)?;
+        // Once more after a repair.
+        for _ in 0..2 {
+            let open = slot.content.read().await;
+            let owned = match &*open {
+                Some(Content::Owned(owned)) => owned,
+                Some(Content::Source(_)) => {
+                    return Err(StoreError::Invalid("an operator's file is not written".into()));
+                }
+                None => return Err(not_open(content)),
+            };
+            open.as_ref().map_or(Ok(()), |open| open.check_geometry(geometry))?;
+            let (offset, len) = span(geometry, range)?;
+            let available = self.available()?;
+            if !owned.is_stuck() {
+                space::check(len, available)?;
+                return owned.write(&slot.held, offset, len, &bao).await;
+            }
+            drop(open);
+            let (store, slot) = (self.clone(), slot.clone());
+            // In a task of its own: it is not left half-way when the caller goes away.
+            let rebuilt = tokio::spawn(async move {
+                let lost = slot.rebuild(content, available).await?;
+                store.0.losses.push(content, lost);
+                Ok(())
+            });
+            rebuilt.await.map_err(StoreError::io(&self.path(content)))??;
+        }
+        Err(StoreError::io(&self.path(content))("the copy is damaged again as soon as it was mended"))
     }
 
     /// The bao encoding of a range, without the length that the receiver knows; verified while it is read.
@@ -176,15 +183,26 @@ impl Store {
         geometry: &Geometry,
         range: PieceRange,
     ) -> Result<Bytes, StoreError> {
-        self.opened(content).await?.read(geometry, range).await
+        let (offset, len) = span(geometry, range)?;
+        let slot = self.open_slot(content)?;
+        slot.content.read().await.as_ref().ok_or_else(|| not_open(content))?.check_geometry(geometry)?;
+        self.read_groups(content, &slot, Form::Encoding, offset, len).await
     }
 
     /// Makes a complete content durable: data, outboard, directories.
     pub async fn seal(&self, content: ContentHash) -> Result<(), StoreError> {
-        match self.0.contents.lock().await.get(&content).cloned() {
-            Some(open) => open.seal().await,
-            // An empty content has nothing on disk.
-            None => Ok(()),
+        if is_empty(content) {
+            return Ok(());
+        }
+        let slot = self.open_slot(content)?;
+        let open = slot.content.read().await;
+        match &*open {
+            Some(Content::Owned(owned)) => {
+                slot.check_held(0, owned.geometry().length())?;
+                owned.seal().await
+            }
+            Some(Content::Source(_)) => Ok(()),
+            None => Err(not_open(content)),
         }
     }
 
@@ -199,27 +217,44 @@ impl Store {
         if len == 0 {
             return Ok(());
         }
-        let open = self.opened(content).await?;
-        let (mut at, end) = (offset, offset + len);
+        let slot = self.open_slot(content)?;
+        let length = slot.content.read().await.as_ref().ok_or_else(|| not_open(content))?.length();
+        let end = offset.checked_add(len).filter(|end| *end <= length);
+        let beyond =
+            || StoreError::Invalid(format!("{len} bytes at {offset} are beyond the content's {length}"));
+        let (mut at, end) = (offset, end.ok_or_else(beyond)?);
         while at < end {
-            let step = (COPY_BYTES - at % COPY_BYTES).min(end - at);
-            let bytes = open.plain(at, step).await?;
-            out.write_all(&bytes).await.map_err(StoreError::io(&self.0.dir))?;
-            at += step;
+            let upto = (at - at % COPY_BYTES + COPY_BYTES).min(end);
+            let start = at - at % GROUP_BYTES;
+            let groups = upto.next_multiple_of(GROUP_BYTES).min(length) - start;
+            let bytes = self.read_groups(content, &slot, Form::Plain, start, groups).await?;
+            let wanted = (at - start) as usize..(upto - start) as usize;
+            let wanted = bytes.get(wanted).ok_or(StoreError::Damaged { group: start / GROUP_BYTES })?;
+            out.write_all(wanted).await.map_err(StoreError::io(&self.0.dir))?;
+            at = upto;
         }
         Ok(())
     }
 
-    /// Removes a content from disk.
+    /// Whether a piece of an open content is verified and on disk.
+    pub fn has_piece(&self, content: ContentHash, piece: PieceIndex) -> bool {
+        let slot = self.slots().get(&content).cloned();
+        slot.is_some_and(|slot| slot.has_piece(piece))
+    }
+
+    /// Waits until pieces are found lost. May be dropped and called again.
+    pub async fn next_loss(&self) -> Loss {
+        self.0.losses.next().await
+    }
+
+    /// Closes a content that nobody needs for now; what runs on it ends first.
+    pub async fn close(&self, content: ContentHash) {
+        self.give_up(content, false).await.unwrap_or_else(|error| tracing::debug!(%error, "cannot close"));
+    }
+
+    /// Removes a content from disk; what runs on it ends first.
     pub async fn remove(&self, content: ContentHash) -> Result<(), StoreError> {
-        if let Some(open) = self.0.contents.lock().await.remove(&content) {
-            open.close().await;
-        }
-        let path = self.0.dir.join(content.to_string());
-        match std::fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io(&path)(error)),
-            _ => Ok(()),
-        }
+        self.give_up(content, true).await
     }
 
     /// The contents on disk, opened or not.
@@ -230,17 +265,13 @@ impl Store {
 
     /// Closes everything in order.
     pub async fn shutdown(&self) -> Result<(), StoreError> {
-        for open in std::mem::take(&mut *self.0.contents.lock().await).into_values() {
-            open.close().await;
+        let contents: Vec<_> = self.slots().keys().copied().collect();
+        for content in contents {
+            self.close(content).await;
         }
         if let Some(sources) = self.0.sources.lock().await.take() {
             sources.close().await;
         }
         Ok(())
-    }
-
-    async fn opened(&self, content: ContentHash) -> Result<Arc<Content>, StoreError> {
-        let open = self.0.contents.lock().await.get(&content).cloned();
-        open.ok_or_else(|| StoreError::Invalid(format!("the content {content} is not open")))
     }
 }

@@ -1,36 +1,49 @@
 //! A device's own copy of a content: one iroh-blobs store in a directory of its own.
 //!
-//! iroh-blobs ignores bytes for ranges that it believes to hold, so a damaged copy cannot be mended in place: it is
-//! rebuilt beside itself from its good pieces and switched by a rename.
+//! iroh-blobs fsyncs and closes the files of a blob whenever nobody uses it, that is, between any two ranges that
+//! arrive one by one. A watcher that nobody reads keeps it in use as long as the content is open; after a failed write
+//! it is let go, because only a blob out of use leaves its failed state.
 
 use super::StoreError;
-use super::content::{LENGTH_PREFIX, chunks, export, first_group, hash_of, piece_chunks, plain};
-use super::source::io;
-use super::space;
+use super::encoding::{Received, export, is_damage, plain};
+use super::held::{Held, span_chunks};
+use super::survey::{Survey, survey};
+use super::{rebuild, records, space};
 use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use iroh_blobs::Hash;
+use iroh_blobs::api::proto::Bitfield;
 use iroh_blobs::store::fs::FsStore;
-use samara_protocol::geometry::{GROUP_BYTES, Geometry, PieceIndex, PieceRange};
+use samara_protocol::geometry::{GROUP_BYTES, Geometry};
 use samara_protocol::id::ContentHash;
-use samara_protocol::piece_set::PieceSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tokio::sync::{RwLock, Semaphore};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Operations on one content at once; iroh-blobs refuses more than 32.
 const OPERATIONS_MAX: usize = 16;
+/// How long a blob may take to get out of use before its store is closed all the same.
+const IDLE_WAIT_MAX: Duration = Duration::from_secs(10);
 
-#[derive(Debug)]
 pub(super) struct Owned {
     path: PathBuf,
     hash: Hash,
     geometry: Geometry,
-    /// Written only while a damaged copy is rebuilt.
-    blobs: RwLock<FsStore>,
+    blobs: FsStore,
+    watcher: Mutex<Option<BoxStream<'static, Bitfield>>>,
     permits: Semaphore,
-    verified: PieceSet,
-    bytes_missing: AtomicU64,
-    is_damaged: AtomicBool,
+    /// See [`Survey::is_stuck`].
+    is_stuck: bool,
+}
+
+/// Why an export gave nothing.
+pub(super) enum ReadFault {
+    /// The bytes are wrong or gone.
+    Damage,
+    /// They could not be read just now.
+    Io(StoreError),
 }
 
 impl Owned {
@@ -39,213 +52,187 @@ impl Owned {
         path: &Path,
         content: ContentHash,
         geometry: Geometry,
-    ) -> Result<Self, StoreError> {
-        let hash = hash_of(content);
-        let (blobs, verified) = open_verified(path, hash, &geometry).await?;
-        let have: u64 = verified.iter().map(|piece| geometry.piece_len(piece)).sum();
-        Ok(Self {
+    ) -> Result<(Self, Held), StoreError> {
+        let hash = Hash::from_bytes(content.0);
+        if path.exists() && records::are_torn(path).await? {
+            // Nothing in it can be trusted, all of it can be fetched.
+            tracing::warn!(path = %path.display(), "a content's records are torn; it is fetched again");
+            rebuild::set_aside(path)?;
+            rebuild::remove_old(path)?;
+        }
+        let blobs = load(path).await?;
+        // Nothing collects garbage here, but a tag also says to people what the directory holds.
+        blobs.tags().set("content", hash).await.map_err(StoreError::io(path))?;
+        let found = match survey(&blobs, path, hash, &geometry).await {
+            Ok(found) => found,
+            Err(error) => {
+                shut(&blobs, path).await?;
+                return Err(error);
+            }
+        };
+        if found.is_stuck {
+            tracing::warn!(path = %path.display(), "bytes on disk are damaged; they are fetched again");
+        }
+        let owned = Self {
             path: path.into(),
             hash,
             geometry,
-            blobs: RwLock::new(blobs),
+            blobs,
+            watcher: Mutex::default(),
             permits: Semaphore::new(OPERATIONS_MAX),
-            verified,
-            bytes_missing: AtomicU64::new(geometry.length() - have),
-            is_damaged: AtomicBool::new(false),
-        })
+            is_stuck: found.is_stuck,
+        };
+        Ok((owned, Held::new(geometry, found.good)))
     }
 
-    /// What was verified when it was opened.
-    pub(super) fn have(&self) -> PieceSet {
-        self.verified.clone()
+    pub(super) fn geometry(&self) -> &Geometry {
+        &self.geometry
     }
 
-    pub(super) fn bytes_missing(&self) -> u64 {
-        self.bytes_missing.load(Ordering::Relaxed)
+    /// Whether it must be rebuilt before anything can be written.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_stuck
     }
 
+    /// Verifies and writes the encoding of a valid range; says what it wrote to `held`.
     pub(super) async fn write(
         &self,
-        geometry: &Geometry,
-        range: PieceRange,
-        bao: Bytes,
+        held: &Mutex<Option<Held>>,
+        offset: u64,
+        len: u64,
+        bao: &[u8],
     ) -> Result<(), StoreError> {
-        if self.is_damaged.swap(false, Ordering::AcqRel) {
-            self.rebuild().await?;
-        }
         let _permit = self.permits.acquire().await;
-        let mut encoding = Vec::with_capacity(LENGTH_PREFIX + bao.len());
-        encoding.extend_from_slice(&geometry.length().to_le_bytes());
-        encoding.extend_from_slice(&bao);
-        let blobs = self.blobs.read().await;
-        let imported = blobs.blobs().import_bao_bytes(self.hash, chunks(geometry, range), encoding).await;
-        let Err(error) = imported else {
-            let len = geometry.byte_range(range).1;
-            let _ = self
-                .bytes_missing
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |m| Some(m.saturating_sub(len)));
-            return Ok(());
-        };
-        let words = format!("{error:#} {error:?}");
-        if space::is_full(&words) {
-            return Err(StoreError::NoSpace { needed: self.bytes_missing(), available: 0 });
+        let received = Received::verify(self.hash, self.geometry.length(), (offset, len), bao);
+        let good = received.span();
+        let wrong = (!received.is_whole()).then(|| {
+            let last = offset + len - 1;
+            StoreError::WrongBytes { group: last.min(offset + good.1) / GROUP_BYTES }
+        });
+        let is_news =
+            |held: &Option<Held>| held.as_ref().is_some_and(|h| h.first_missing(good.0, good.1).is_some());
+        if is_news(&held.lock().unwrap_or_else(PoisonError::into_inner)) {
+            self.watch().await;
+            if let Err(error) = received.import(&self.blobs, self.hash, self.geometry.length()).await {
+                self.unwatch();
+                let no_space = space::fault(&error, &self.path, good.1);
+                return Err(no_space.unwrap_or_else(|| StoreError::io(&self.path)(error)));
+            }
+            if let Some(held) = &mut *held.lock().unwrap_or_else(PoisonError::into_inner) {
+                held.add(good.0, good.1);
+            }
         }
-        match wrong_group(&words, geometry, range) {
-            Some(group) => Err(StoreError::WrongBytes { group }),
-            None => Err(io(&self.path, words)),
-        }
+        wrong.map_or(Ok(()), Err)
     }
 
-    pub(super) async fn read(&self, geometry: &Geometry, range: PieceRange) -> Result<Bytes, StoreError> {
+    /// The encoding of some bytes that are held.
+    pub(super) async fn read(&self, offset: u64, len: u64) -> Result<Bytes, ReadFault> {
         let _permit = self.permits.acquire().await;
-        let blobs = self.blobs.read().await;
-        match export(&blobs, self.hash, chunks(geometry, range)).await {
-            Ok(bao) => Ok(Bytes::from(bao).slice(LENGTH_PREFIX..)),
-            Err(error) => Err(self.damaged(first_group(geometry, range), &error)),
-        }
+        self.watch().await;
+        export(&self.blobs, self.hash, span_chunks(offset, len), len).await.map_err(|e| self.fault(e))
     }
 
-    pub(super) async fn plain(&self, offset: u64, len: u64) -> Result<Bytes, StoreError> {
+    /// Whole groups of plain bytes that are held.
+    pub(super) async fn plain(&self, offset: u64, len: u64) -> Result<Bytes, ReadFault> {
         let _permit = self.permits.acquire().await;
-        let blobs = self.blobs.read().await;
-        plain(&blobs, self.hash, offset, len)
-            .await
-            .map_err(|error| self.damaged(offset / GROUP_BYTES, &error))
+        self.watch().await;
+        plain(&self.blobs, self.hash, span_chunks(offset, len), len).await.map_err(|e| self.fault(e))
     }
 
-    fn damaged(&self, group: u64, error: &str) -> StoreError {
-        tracing::warn!(path = %self.path.display(), group, error, "bytes on disk cannot be read");
-        self.is_damaged.store(true, Ordering::Release);
-        StoreError::Damaged { group }
+    fn fault(&self, error: bao_tree::io::EncodeError) -> ReadFault {
+        if is_damage(&error) { ReadFault::Damage } else { ReadFault::Io(StoreError::io(&self.path)(error)) }
     }
 
-    /// fsync of data, outboard and their directories: iroh-blobs records completeness without it.
+    /// Reads everything anew. Nobody else may use the copy meanwhile.
+    pub(super) async fn survey(&mut self) -> Result<Survey, StoreError> {
+        self.out_of_use().await;
+        let found = survey(&self.blobs, &self.path, self.hash, &self.geometry).await?;
+        self.is_stuck |= found.is_stuck;
+        Ok(found)
+    }
+
+    /// The good part of a stuck copy, beside it; this one stays as it is.
+    pub(super) async fn build_beside(&self, held: &Held, available: u64) -> Result<(), StoreError> {
+        space::check(held.bytes(), available)?;
+        let built =
+            rebuild::build_beside(&self.path, &self.blobs, self.hash, &self.geometry, held.chunks()).await;
+        if built.is_err() {
+            rebuild::remove(&rebuild::beside(&self.path))?;
+        }
+        built
+    }
+
+    /// Puts the copy that was built beside in the place of this one, and opens it.
+    pub(super) async fn replace(self, content: ContentHash) -> Result<(Self, Held), StoreError> {
+        self.close().await;
+        rebuild::set_aside(&self.path)?;
+        rebuild::move_in(&self.path)?;
+        rebuild::remove_old(&self.path)?;
+        Self::open(&self.path, content, self.geometry).await
+    }
+
+    /// fsync of data, outboard and all directories above: iroh-blobs records completeness without it.
     pub(super) async fn seal(&self) -> Result<(), StoreError> {
-        self.blobs.read().await.sync_db().await.map_err(|e| io(&self.path, e))?;
+        self.blobs.sync_db().await.map_err(StoreError::io(&self.path))?;
         let path = self.path.clone();
-        let synced = tokio::task::spawn_blocking(move || sync_tree(&path)).await;
-        synced.map_err(|e| io(&self.path, e))?.map_err(StoreError::io(&self.path))
+        let sync = move || sync_tree(&path).and_then(|()| sync_parent(&path));
+        let synced = tokio::task::spawn_blocking(sync).await.map_err(StoreError::io(&self.path))?;
+        synced.map_err(StoreError::io(&self.path))
     }
 
     pub(super) async fn close(&self) {
-        if let Err(error) = self.blobs.read().await.shutdown().await {
-            tracing::debug!(%error, path = %self.path.display(), "a content did not close");
+        self.out_of_use().await;
+        if let Err(error) = shut(&self.blobs, &self.path).await {
+            tracing::debug!(%error, "a content did not close");
         }
     }
 
-    async fn rebuild(&self) -> Result<(), StoreError> {
-        let mut blobs = self.blobs.write().await;
-        let survey = survey(&blobs, self.hash, &self.geometry).await;
-        let have: u64 = survey.good.iter().map(|piece| self.geometry.piece_len(piece)).sum();
-        *blobs = rebuilt(&self.path, &blobs, self.hash, &self.geometry, &survey.good).await?;
-        self.bytes_missing.store(self.geometry.length() - have, Ordering::Relaxed);
-        Ok(())
+    async fn out_of_use(&self) {
+        self.unwatch();
+        let _ = tokio::time::timeout(IDLE_WAIT_MAX, self.blobs.wait_idle()).await;
+    }
+
+    async fn watch(&self) {
+        if self.watcher.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return;
+        }
+        if let Ok(watcher) = self.blobs.blobs().observe(self.hash).stream().await {
+            *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher.boxed());
+        }
+    }
+
+    fn unwatch(&self) {
+        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
-/// What a copy really holds, and whether it claims more.
-struct Survey {
-    good: PieceSet,
-    claims_more: bool,
+impl std::fmt::Debug for Owned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Owned({})", self.path.display())
+    }
 }
 
-async fn open_verified(
-    path: &Path,
-    hash: Hash,
-    geometry: &Geometry,
-) -> Result<(FsStore, PieceSet), StoreError> {
-    let is_new = !path.exists();
+/// Opens the iroh-blobs store of a directory, made if missing.
+pub(super) async fn load(path: &Path) -> Result<FsStore, StoreError> {
+    use iroh_blobs::store::fs::options::Options;
     std::fs::create_dir_all(path).map_err(StoreError::io(path))?;
-    let blobs = match FsStore::load(path).await {
-        Ok(blobs) => blobs,
-        // A full disk, a missing permission or a lock will pass: only torn records are given up.
-        Err(error) if is_new || !is_torn(&format!("{error:#} {error:?}")) => return Err(io(path, error)),
-        Err(error) => {
-            // Its own records are torn: nothing in it can be trusted, all of it can be fetched.
-            tracing::warn!(%error, path = %path.display(), "a content's records are damaged; it is fetched again");
-            std::fs::remove_dir_all(path).map_err(StoreError::io(path))?;
-            std::fs::create_dir_all(path).map_err(StoreError::io(path))?;
-            FsStore::load(path).await.map_err(|e| io(path, e))?
-        }
-    };
-    // Nothing collects garbage here, but a tag also says to people what the directory holds.
-    blobs.tags().set("content", hash).await.map_err(|e| io(path, e))?;
-    if is_new {
-        return Ok((blobs, PieceSet::empty(geometry.pieces())));
-    }
-    let survey = survey(&blobs, hash, geometry).await;
-    if !survey.claims_more {
-        return Ok((blobs, survey.good));
-    }
-    tracing::warn!(path = %path.display(), good = ?survey.good, "bytes on disk are damaged; they are fetched again");
-    let blobs = rebuilt(path, &blobs, hash, geometry, &survey.good).await?;
-    Ok((blobs, survey.good))
+    FsStore::load_with_opts(path.join(records::FILE), Options::new(path)).await.map_err(StoreError::io(path))
 }
 
-/// Whether an error's words mean that the store's own records cannot be read any more.
-fn is_torn(words: &str) -> bool {
-    ["Corrupted", "corrupt", "InvalidData", "invalid magic", "UpgradeRequired"]
-        .iter()
-        .any(|known| words.contains(known))
+/// Closes an iroh-blobs store, so that its directory may be opened again.
+pub(super) async fn shut(blobs: &FsStore, path: &Path) -> Result<(), StoreError> {
+    let _ = tokio::time::timeout(IDLE_WAIT_MAX, blobs.wait_idle()).await;
+    blobs.shutdown().await.map_err(StoreError::io(path))
 }
 
-async fn survey(blobs: &FsStore, hash: Hash, geometry: &Geometry) -> Survey {
-    let claimed = blobs.blobs().observe(hash).await.ok();
-    let mut survey = Survey { good: PieceSet::empty(geometry.pieces()), claims_more: claimed.is_none() };
-    for piece in (0..geometry.pieces()).map(PieceIndex) {
-        let chunks = piece_chunks(geometry, piece);
-        let claims = claimed.as_ref().is_some_and(|claimed| (&chunks & &claimed.ranges) == chunks);
-        if claims && export(blobs, hash, chunks).await.is_ok() {
-            survey.good.insert(piece);
-        } else if claims {
-            survey.claims_more = true;
-        }
-    }
-    survey
-}
-
-/// A fresh copy with the good pieces of `old`, in its place.
-async fn rebuilt(
-    path: &Path,
-    old: &FsStore,
-    hash: Hash,
-    geometry: &Geometry,
-    good: &PieceSet,
-) -> Result<FsStore, StoreError> {
-    let fresh_path = path.with_extension("new");
-    let _ = std::fs::remove_dir_all(&fresh_path);
-    std::fs::create_dir_all(&fresh_path).map_err(StoreError::io(&fresh_path))?;
-    let fresh = FsStore::load(&fresh_path).await.map_err(|e| io(&fresh_path, e))?;
-    for piece in good.iter() {
-        let chunks = piece_chunks(geometry, piece);
-        if let Ok(bao) = export(old, hash, chunks.clone()).await {
-            fresh.blobs().import_bao_bytes(hash, chunks, bao).await.map_err(|e| io(&fresh_path, e))?;
-        }
-    }
-    fresh.shutdown().await.map_err(|e| io(&fresh_path, e))?;
-    let _ = old.shutdown().await;
-    std::fs::remove_dir_all(path).map_err(StoreError::io(path))?;
-    std::fs::rename(&fresh_path, path).map_err(StoreError::io(path))?;
-    FsStore::load(path).await.map_err(|e| io(path, e))
-}
-
-/// The first group that an import error names, counted in the artifact; `None` when it was no wrong byte.
-fn wrong_group(words: &str, geometry: &Geometry, range: PieceRange) -> Option<u64> {
-    let first = first_group(geometry, range);
-    let number =
-        |tail: &str| tail.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u64>().ok();
-    if let Some((_, tail)) = words.split_once("leaf hash mismatch (offset ") {
-        return Some(number(tail).map_or(first, |offset| offset / GROUP_BYTES));
-    }
-    // A wrong hash path condemns the whole range; too few bytes do as well.
-    let wrong = ["hash mismatch", "LeafNotFound", "ParentNotFound"];
-    wrong.iter().any(|known| words.contains(known)).then_some(first)
-}
-
-fn sync_tree(path: &Path) -> std::io::Result<()> {
+pub(super) fn sync_tree(path: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(path)? {
         let path = entry?.path();
         if path.is_dir() { sync_tree(&path)? } else { std::fs::File::open(&path)?.sync_all()? }
     }
     std::fs::File::open(path)?.sync_all()
+}
+
+pub(super) fn sync_parent(path: &Path) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
 }

@@ -1,15 +1,18 @@
 //! The operator's files: hashed once, read where they lie, and watched for change.
 
 use super::StoreError;
-use super::content::{LENGTH_PREFIX, chunks, export, hash_of, plain};
+use super::encoding::{export, is_damage, plain};
+use super::held::span_chunks;
+use super::owned::{load, shut};
+use bao_tree::io::EncodeError;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use iroh_blobs::BlobFormat;
 use iroh_blobs::api::TempTag;
 use iroh_blobs::api::blobs::{AddPathOptions, AddProgressItem, ImportMode};
 use iroh_blobs::store::fs::FsStore;
-use samara_protocol::geometry::{Geometry, PieceRange};
+use iroh_blobs::{BlobFormat, Hash};
 use samara_protocol::id::ContentHash;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tokio::sync::Semaphore;
@@ -38,9 +41,7 @@ pub(super) struct Source {
 
 impl Sources {
     pub(super) async fn open(dir: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(dir).map_err(StoreError::io(dir))?;
-        let blobs = FsStore::load(dir).await.map_err(|e| io(dir, e))?;
-        Ok(Self { blobs, dir: dir.into() })
+        Ok(Self { blobs: load(dir).await?, dir: dir.into() })
     }
 
     pub(super) async fn add(&self, path: &Path, progress: impl Fn(u64) + Send) -> Result<Source, StoreError> {
@@ -53,9 +54,9 @@ impl Sources {
             match steps.next().await {
                 Some(AddProgressItem::OutboardProgress(bytes)) => progress(bytes),
                 Some(AddProgressItem::Done(tag)) => break tag,
-                Some(AddProgressItem::Error(error)) => return Err(io(&path, error)),
+                Some(AddProgressItem::Error(error)) => return Err(StoreError::io(&path)(error)),
                 Some(_) => {}
-                None => return Err(io(&path, "hashing ended early")),
+                None => return Err(StoreError::io(&path)("hashing ended early")),
             }
         };
         let modified = before.modified().ok();
@@ -75,8 +76,8 @@ impl Sources {
     }
 
     pub(super) async fn close(self) {
-        if let Err(error) = self.blobs.shutdown().await {
-            tracing::debug!(%error, dir = %self.dir.display(), "the store of sources did not close");
+        if let Err(error) = shut(&self.blobs, &self.dir).await {
+            tracing::debug!(%error, "the store of sources did not close");
         }
     }
 }
@@ -90,32 +91,36 @@ impl Source {
         self.size
     }
 
-    pub(super) async fn read(&self, geometry: &Geometry, range: PieceRange) -> Result<Bytes, StoreError> {
+    /// The encoding of whole groups.
+    pub(super) async fn read(&self, offset: u64, len: u64) -> Result<Bytes, StoreError> {
         let _permit = self.permits.acquire().await;
         self.check_unchanged()?;
-        match export(&self.blobs, hash_of(self.content), chunks(geometry, range)).await {
-            Ok(bao) => Ok(Bytes::from(bao).slice(LENGTH_PREFIX..)),
-            Err(_) => Err(self.changed()),
-        }
+        let hash = Hash::from_bytes(self.content.0);
+        export(&self.blobs, hash, span_chunks(offset, len), len).await.map_err(|e| self.fault(e))
     }
 
+    /// Whole groups of plain bytes.
     pub(super) async fn plain(&self, offset: u64, len: u64) -> Result<Bytes, StoreError> {
         let _permit = self.permits.acquire().await;
-        plain(&self.blobs, hash_of(self.content), offset, len).await.map_err(|_| self.changed())
+        self.check_unchanged()?;
+        let hash = Hash::from_bytes(self.content.0);
+        plain(&self.blobs, hash, span_chunks(offset, len), len).await.map_err(|e| self.fault(e))
     }
 
     /// Size and time say at once what the hashes would say later, and for pieces that nobody asks for, too.
     fn check_unchanged(&self) -> Result<(), StoreError> {
-        let same = std::fs::metadata(&self.path)
-            .is_ok_and(|now| now.len() == self.size && now.modified().ok() == self.modified);
-        if same { Ok(()) } else { Err(self.changed()) }
+        match std::fs::metadata(&self.path) {
+            Ok(now) if now.len() == self.size && now.modified().ok() == self.modified => Ok(()),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(StoreError::io(&self.path)(error)),
+            _ => Err(self.changed()),
+        }
+    }
+
+    fn fault(&self, error: EncodeError) -> StoreError {
+        if is_damage(&error) { self.changed() } else { StoreError::io(&self.path)(error) }
     }
 
     fn changed(&self) -> StoreError {
         StoreError::SourceChanged { path: self.path.clone() }
     }
-}
-
-pub(super) fn io(path: &Path, error: impl std::fmt::Display) -> StoreError {
-    StoreError::Io { path: path.into(), message: format!("{error:#}") }
 }

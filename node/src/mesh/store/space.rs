@@ -1,25 +1,71 @@
 //! Room on the disk, asked before it is used.
 
 use super::StoreError;
+use std::error::Error;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// What a hash tree and the store's own records cost beside the data: 64 bytes for each 16 KiB, and a little.
 const OVERHEAD_DIVISOR: u64 = 128;
 
-/// Whether `missing` bytes of content fit, with `reserved` bytes left alone.
-pub(super) fn check(dir: &Path, missing: u64, reserved: u64) -> Result<(), StoreError> {
-    if missing == 0 {
-        return Ok(());
-    }
-    let needed = missing + missing / OVERHEAD_DIVISOR;
-    let disk = rustix::fs::statvfs(dir).map_err(|e| StoreError::io(dir)(e.into()))?;
-    let available = (disk.f_bavail * disk.f_frsize).saturating_sub(reserved);
-    if needed <= available { Ok(()) } else { Err(StoreError::NoSpace { needed, available }) }
+/// Bytes that may be used on the disk of `dir` when `reserved` bytes are left alone.
+pub(super) fn available(dir: &Path, reserved: u64) -> Result<u64, StoreError> {
+    let disk = rustix::fs::statvfs(dir).map_err(|e| StoreError::io(dir)(std::io::Error::from(e)))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(reserved))
 }
 
-/// Whether an error's words mean a full disk; iroh-blobs passes system errors on as text.
-pub(super) fn is_full(words: &str) -> bool {
-    ["No space left", "StorageFull", "Quota exceeded", "os error 28"]
-        .iter()
-        .any(|known| words.contains(known))
+/// Whether `missing` bytes of content fit.
+pub(super) fn check(missing: u64, available: u64) -> Result<(), StoreError> {
+    let needed = missing.saturating_add(missing / OVERHEAD_DIVISOR);
+    if missing == 0 || needed <= available { Ok(()) } else { Err(StoreError::NoSpace { needed, available }) }
+}
+
+/// The fault of a write of `needed` bytes that failed, if it was for want of room: by the system's error wherever it
+/// is kept in the chain, else by asking the disk.
+pub(super) fn fault(error: &std::io::Error, dir: &Path, needed: u64) -> Option<StoreError> {
+    let available = available(dir, 0).ok();
+    let is_full = is_full(error) || available.is_some_and(|available| available < needed);
+    is_full.then(|| StoreError::NoSpace { needed, available: available.unwrap_or(0) })
+}
+
+fn is_full(error: &(dyn Error + 'static)) -> bool {
+    let links = std::iter::successors(Some(error), |&error| {
+        // An io::Error hides what it wraps from `source`.
+        match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner as &(dyn Error + 'static)),
+            None => error.source(),
+        }
+    });
+    links
+        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .any(|error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Error as IoError;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the records cannot be written")]
+    struct StoreFault(#[source] IoError);
+
+    #[test]
+    fn a_full_disk_is_known_however_deep_the_system_s_error_lies() {
+        let full = || IoError::from(ErrorKind::StorageFull);
+        let deep = IoError::other(StoreFault(IoError::other(full())));
+        assert!(is_full(&full()));
+        assert!(is_full(&IoError::other(full())));
+        assert!(is_full(&deep));
+        assert!(!is_full(&IoError::other("No space left on device")));
+        assert!(!is_full(&IoError::from(ErrorKind::PermissionDenied)));
+    }
+
+    #[test]
+    fn the_hash_tree_needs_room_as_well() {
+        assert!(check(0, 0).is_ok());
+        assert!(check(128, 129).is_ok());
+        assert!(matches!(check(128, 128), Err(StoreError::NoSpace { needed: 129, available: 128 })));
+        assert!(check(u64::MAX, u64::MAX).is_ok());
+    }
 }
