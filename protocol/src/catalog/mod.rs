@@ -12,8 +12,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Neighbours remembered as offering a wanted document.
 const OFFERERS_MAX: usize = 16;
-/// Refused documents remembered, so that they are not fetched again.
-const REFUSED_MAX: usize = 1024;
+/// What one neighbour may make this peer want, as a part of all that may be known: the others' documents find room.
+const WANTED_OF_ONE_DIVISOR: usize = 4;
+/// Refusals remembered, so that what was refused is not fetched again.
+const REFUSED_MAX: usize = 4096;
 
 #[derive(Debug, Clone)]
 struct Held {
@@ -30,13 +32,16 @@ struct Wanted {
     asked: Option<(PeerId, Timestamp)>,
 }
 
+/// What is not asked for again: of anybody (`None`: it was replaced), or of one peer whose copy was refused.
+type Refused = (DocumentId, Option<PeerId>);
+
 /// The documents of one peer.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     held: BTreeMap<DocumentId, Held>,
     wanted: BTreeMap<DocumentId, Wanted>,
-    refused: BTreeSet<DocumentId>,
-    refused_order: VecDeque<DocumentId>,
+    refused: BTreeSet<Refused>,
+    refused_order: VecDeque<Refused>,
     digest: CatalogDigest,
 }
 
@@ -52,7 +57,8 @@ impl Catalog {
             if self.held.remove(&old).is_some() {
                 self.toggle(old, false);
             }
-            self.refuse(old);
+            self.wanted.remove(&old);
+            self.remember_refused((old, None));
         }
         self.wanted.remove(&offer.id);
         if let Some(held) = self.held.get_mut(&offer.id) {
@@ -72,16 +78,31 @@ impl Catalog {
         true
     }
 
-    /// A document was refused: it is not asked for again.
-    pub fn refuse(&mut self, id: DocumentId) {
-        self.wanted.remove(&id);
-        if self.refused.insert(id) {
-            self.refused_order.push_back(id);
+    /// A peer's copy of a document was refused: that peer is not asked for it again. Others are, because an id does not
+    /// cover the signatures: whoever strips a document of them must not keep anybody from the document itself.
+    pub fn refuse(&mut self, peer: PeerId, id: DocumentId) {
+        if let Some(wanted) = self.wanted.get_mut(&id) {
+            wanted.offerers.retain(|other| *other != peer);
+            wanted.asked.take_if(|(asked, _)| *asked == peer);
+            if wanted.offerers.is_empty() {
+                self.wanted.remove(&id);
+            }
+        }
+        self.remember_refused((id, Some(peer)));
+    }
+
+    fn remember_refused(&mut self, refused: Refused) {
+        if self.refused.insert(refused) {
+            self.refused_order.push_back(refused);
             let oldest = (self.refused_order.len() > REFUSED_MAX).then(|| self.refused_order.pop_front());
             if let Some(old) = oldest.flatten() {
                 self.refused.remove(&old);
             }
         }
+    }
+
+    fn is_refused(&self, peer: PeerId, id: DocumentId) -> bool {
+        self.refused.contains(&(id, None)) || self.refused.contains(&(id, Some(peer)))
     }
 
     /// A neighbour's digest; true if it holds the same documents.
@@ -112,19 +133,22 @@ impl Catalog {
         is_granting: impl Fn(PeerId) -> bool,
     ) -> Vec<DocumentId> {
         let mut ask = Vec::new();
+        let of_peer_max = limits.documents_max / WANTED_OF_ONE_DIVISOR;
+        let mut of_peer = self.wanted.values().filter(|wanted| wanted.offerers.contains(&peer)).count();
         for offer in offers {
             if let Some(held) = self.held.get_mut(&offer.id) {
                 held.holders.insert(peer);
                 continue;
             }
-            let full = self.wanted.len() + self.held.len() >= limits.documents_max;
-            if self.refused.contains(&offer.id) || (full && !self.wanted.contains_key(&offer.id)) {
+            let full = self.wanted.len() + self.held.len() >= limits.documents_max || of_peer >= of_peer_max;
+            if self.is_refused(peer, offer.id) || (full && !self.wanted.contains_key(&offer.id)) {
                 continue;
             }
             let fresh = Wanted { offerers: VecDeque::new(), asked: None };
             let wanted = self.wanted.entry(offer.id).or_insert(fresh);
             if !wanted.offerers.contains(&peer) && wanted.offerers.len() < OFFERERS_MAX {
                 wanted.offerers.push_back(peer);
+                of_peer += 1;
             }
             // A cheap link is better than waiting for a granting peer that serves few.
             let better = wanted.asked.is_none_or(|(asked, _)| mode == ServeMode::Pull && is_granting(asked));
@@ -239,6 +263,34 @@ mod tests {
         assert_eq!(ask(&mut catalog, 2), vec![]);
         assert_eq!(catalog.poll_retries(&limits, Timestamp::from_millis(500)), vec![]);
         assert_eq!(catalog.poll_retries(&limits, Timestamp::from_millis(1000)), vec![(peer(2), offer(1).id)]);
+    }
+
+    #[test]
+    fn a_neighbour_that_invents_documents_leaves_room_for_those_of_others() {
+        let (mut catalog, limits) = (Catalog::default(), Limits { documents_max: 8, ..Limits::default() });
+        let offered = |c: &mut Catalog, p, ids: std::ops::Range<u8>| {
+            let offers: Vec<_> = ids.map(offer).collect();
+            c.on_offer(peer(p), ServeMode::Pull, &offers, &limits, Timestamp::ZERO, |_| false).len()
+        };
+        assert_eq!(offered(&mut catalog, 1, 1..100), 2);
+        assert_eq!(offered(&mut catalog, 1, 100..200), 0);
+        assert_eq!(offered(&mut catalog, 2, 200..201), 1);
+    }
+
+    #[test]
+    fn a_refused_copy_is_asked_of_others_at_once_and_never_of_the_same_peer_again() {
+        let (mut catalog, limits) = (Catalog::default(), Limits::default());
+        let offered = |c: &mut Catalog, p| {
+            c.on_offer(peer(p), ServeMode::Pull, &[offer(1)], &limits, Timestamp::ZERO, |_| false).len()
+        };
+        assert_eq!([1, 2].map(|p| offered(&mut catalog, p)), [1, 0]);
+        catalog.refuse(peer(1), offer(1).id);
+        assert_eq!(catalog.poll_retries(&limits, Timestamp::ZERO), vec![(peer(2), offer(1).id)]);
+        catalog.refuse(peer(2), offer(1).id);
+        assert!(!catalog.is_wanting());
+        assert_eq!([1, 2, 3].map(|p| offered(&mut catalog, p)), [0, 0, 1]);
+        catalog.hold(offer(2), None, Some(offer(1).id));
+        assert_eq!(offered(&mut catalog, 4), 0, "it was replaced");
     }
 
     #[test]

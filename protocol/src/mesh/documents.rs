@@ -58,7 +58,7 @@ impl Mesh {
         violation: bool,
         now: Timestamp,
     ) {
-        self.catalog.refuse(id);
+        self.catalog.refuse(peer, id);
         if violation {
             self.disconnect(peer, DisconnectReason::Violation(Violation::Document), now);
         }
