@@ -16,6 +16,8 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 const HEARSAY_MAX: usize = 4096;
 /// Addresses kept of one peer.
 const ADDRESSES_PER_PEER_MAX: usize = 8;
+/// The longest address that is kept; with the other two it bounds the book.
+const ADDRESS_BYTES_MAX: usize = 128;
 /// Dials begun in one round, so that a site's start is not a storm.
 const DIALS_PER_ROUND_MAX: usize = 8;
 
@@ -62,6 +64,7 @@ impl Dialer {
 
     /// Somebody said where a peer is.
     pub fn on_heard(&mut self, peer: PeerId, mut addresses: Vec<String>, now: Instant) {
+        addresses.retain(|address| address.len() <= ADDRESS_BYTES_MAX);
         addresses.truncate(ADDRESSES_PER_PEER_MAX);
         if peer == self.me || addresses.is_empty() {
             return;

@@ -9,7 +9,7 @@ mod documents;
 
 use super::command::{COMMANDS_MAX, Command, EVENTS_MAX, MeshError, MeshEvent, MeshHandle, MeshView};
 use super::dialer::Dialer;
-use super::library::{JOBS_MAX, Job, Library, Outcome};
+use super::library::{self, JOBS_MAX, Job, Jobs, Library, Outcome};
 use super::limiter::Limiter;
 use super::net::{Net, NetEvent, NetOptions};
 use super::serving::Serving;
@@ -72,7 +72,7 @@ pub async fn start(
     let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
     let (events, events_out) = mpsc::channel(EVENTS_MAX);
     let (done_in, done) = mpsc::channel(DONE_MAX);
-    let (jobs, jobs_out) = mpsc::channel(JOBS_MAX);
+    let (jobs, jobs_out) = library::jobs();
     let (outcomes_in, outcomes) = mpsc::channel(JOBS_MAX);
     let (library, held) =
         Library::open(parts.trust, parts.state.clone(), &parts.documents).map_err(MeshError::State)?;
@@ -148,7 +148,7 @@ struct Driver {
     admitted: BTreeMap<PeerId, Member>,
     serving: Serving,
     dialer: Dialer,
-    jobs: mpsc::Sender<Job>,
+    jobs: Jobs,
     done: mpsc::Sender<Done>,
     outbox: VecDeque<MeshEvent>,
 }

@@ -10,11 +10,15 @@ use samara_protocol::document::Enrollment;
 use samara_protocol::id::{DocumentId, PeerId};
 use samara_protocol::trust::{DocumentKey, Membership, Refusal, Trust, Verified, VerifiedDocument};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
-/// Jobs that may wait for the thread.
-pub(super) const JOBS_MAX: usize = 256;
+/// Jobs that may wait for the thread: the documents of a large site, which come at once.
+pub(super) const JOBS_MAX: usize = 1024;
+/// Bytes of documents from one peer that may wait to be checked; one that sends more is asked again later.
+const CHECKING_PER_PEER_MAX: usize = 1 << 20;
+/// Bytes of documents from all peers that may wait.
+const CHECKING_MAX: usize = 4 << 20;
 
 /// What the mesh loop asks.
 pub(super) enum Job {
@@ -38,6 +42,62 @@ pub(super) enum Outcome {
     Read { peer: PeerId, envelope: Option<Vec<u8>> },
     /// The answer to `Admit`.
     Member { peer: PeerId, membership: Membership, admitted: bool },
+}
+
+/// The queue of jobs, bounded in number and, for documents of peers, in bytes.
+pub(super) struct Jobs {
+    queue: mpsc::Sender<Job>,
+    checking: Checking,
+}
+
+/// Bytes that wait to be checked, by the peer that sent them.
+type Checking = Arc<Mutex<BTreeMap<PeerId, usize>>>;
+
+/// The thread's end of the queue.
+pub(super) struct JobsWaiting {
+    queue: mpsc::Receiver<Job>,
+    checking: Checking,
+}
+
+/// An empty queue.
+pub(super) fn jobs() -> (Jobs, JobsWaiting) {
+    let (sender, receiver) = mpsc::channel(JOBS_MAX);
+    let checking = Checking::default();
+    (Jobs { queue: sender, checking: checking.clone() }, JobsWaiting { queue: receiver, checking })
+}
+
+impl Jobs {
+    /// Queues a job, or gives it back.
+    pub(super) fn try_send(&self, job: Job) -> Result<(), Job> {
+        let Job::Check { peer, envelope, .. } = &job else {
+            return self.queue.try_send(job).map_err(mpsc::error::TrySendError::into_inner);
+        };
+        let (peer, bytes) = (*peer, envelope.len());
+        let mut checking = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_peer = checking.get(&peer).copied().unwrap_or_default();
+        let is_full = of_peer + bytes > CHECKING_PER_PEER_MAX
+            || checking.values().sum::<usize>() + bytes > CHECKING_MAX;
+        if is_full {
+            return Err(job);
+        }
+        self.queue.try_send(job).map_err(mpsc::error::TrySendError::into_inner)?;
+        checking.insert(peer, of_peer + bytes);
+        Ok(())
+    }
+}
+
+impl JobsWaiting {
+    fn next(&mut self) -> Option<Job> {
+        let job = self.queue.blocking_recv()?;
+        if let Job::Check { peer, envelope, .. } = &job {
+            let mut checking = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
+            let rest = checking.remove(peer).unwrap_or_default().saturating_sub(envelope.len());
+            if rest > 0 {
+                checking.insert(*peer, rest);
+            }
+        }
+        Some(job)
+    }
 }
 
 /// Trust, and what is held under it.
@@ -82,8 +142,8 @@ impl Library {
     }
 
     /// Serves jobs until the sender is gone. Runs on its own thread.
-    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>, outcomes: &mpsc::Sender<Outcome>) {
-        while let Some(job) = jobs.blocking_recv() {
+    pub(super) fn run(mut self, mut jobs: JobsWaiting, outcomes: &mpsc::Sender<Outcome>) {
+        while let Some(job) = jobs.next() {
             let outcome = match job {
                 Job::Check { peer, id, envelope } => self.check(peer, id, &envelope),
                 Job::Publish { envelope, answer } => match self.take(&envelope) {
@@ -158,5 +218,28 @@ impl Library {
         };
         let membership = self.trust.membership(peer, shown.as_ref().or(self.enrollments.get(&peer)));
         Outcome::Member { peer, membership, admitted: self.trust.admits(membership) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(peer: u8, bytes: usize) -> Job {
+        Job::Check { peer: PeerId([peer; 32]), id: DocumentId([0; 32]), envelope: vec![0; bytes] }
+    }
+
+    #[test]
+    fn documents_that_wait_are_bounded_in_bytes_for_each_peer_and_for_all() {
+        let (jobs, mut waiting) = jobs();
+        let half = CHECKING_PER_PEER_MAX / 2;
+        let send = |peer| jobs.try_send(check(peer, half)).is_ok();
+        assert_eq!([1, 1, 1].map(send), [true, true, false]);
+        assert!(waiting.next().is_some());
+        assert_eq!([1, 1].map(send), [true, false]);
+        let accepted = (2..100).filter(|peer| send(*peer)).count();
+        assert_eq!(accepted, (CHECKING_MAX - CHECKING_PER_PEER_MAX) / half);
+        let other = Job::Read { peer: PeerId([1; 32]), id: DocumentId([0; 32]) };
+        assert!(jobs.try_send(other).is_ok(), "they keep nobody else's jobs away");
     }
 }

@@ -20,7 +20,7 @@ impl Driver {
                 }
             }
             Outcome::Refused { peer, id, why, violation } => {
-                tracing::debug!(%peer, %id, why, violation, "document refused");
+                say_refused(peer, id, &why, violation);
                 self.handle(Input::DocumentRefused { peer, id, violation });
             }
             Outcome::Read { peer, envelope } => self.handle(Input::DocumentRead { peer, envelope }),
@@ -52,11 +52,12 @@ impl Driver {
         }
     }
 
-    /// Hands a job to the documents' thread; one that finds the queue full is answered as refused at once.
+    /// Hands a job to the documents' thread, or says that it will not be done. A document that finds no room is dropped
+    /// without a word: it is wanted still, and asked for again.
     pub(super) fn ask(&mut self, job: Job) {
-        let Err(error) = self.jobs.try_send(job) else { return };
-        match error.into_inner() {
-            Job::Check { peer, id, .. } => self.handle(Input::DocumentRefused { peer, id, violation: false }),
+        let Err(job) = self.jobs.try_send(job) else { return };
+        match job {
+            Job::Check { peer, id, .. } => tracing::debug!(%peer, %id, "no room to check a document"),
             Job::Read { peer, .. } => self.handle(Input::DocumentRead { peer, envelope: None }),
             Job::Admit { peer, .. } => self.net.disconnect(peer, Some(SURPLUS_REFUSED)),
             Job::Publish { answer, .. } => {
@@ -78,5 +79,15 @@ impl Driver {
     pub(super) fn check_document(&mut self, peer: PeerId, envelope: Vec<u8>) {
         let id = Envelope::parse(&envelope).map_or(DocumentId([0; 32]), |envelope| envelope.id());
         self.ask(Job::Check { peer, id, envelope });
+    }
+}
+
+/// What no honest peer passes on is said aloud, once for each peer, since it is sent away; the rest is everyday life
+/// (an older copy, a root that has not come yet) and may come as often as a peer likes.
+fn say_refused(peer: PeerId, id: DocumentId, why: &str, violation: bool) {
+    if violation {
+        tracing::warn!(target: "samara", event = "document_refused", %peer, %id, why, "document refused");
+    } else {
+        tracing::debug!(target: "samara", event = "document_refused", %peer, %id, why, "document refused");
     }
 }

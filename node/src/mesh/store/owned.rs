@@ -184,7 +184,7 @@ async fn open_verified(
 
 /// Whether an error's words mean that the store's own records cannot be read any more.
 fn is_torn(words: &str) -> bool {
-    ["Corrupted", "corrupt", "InvalidData", "invalid magic", "UpgradeRequired"]
+    ["Corrupted", "corrupt", "InvalidData", "invalid magic", "UpgradeRequired", "failed to fill whole buffer"]
         .iter()
         .any(|known| words.contains(known))
 }
