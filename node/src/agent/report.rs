@@ -2,6 +2,7 @@
 
 use super::Agent;
 use super::fetch::Phase;
+use crate::mesh::PublishError;
 use crate::state::State;
 use ed25519_dalek::SigningKey;
 use samara_protocol::document::{Envelope, Report};
@@ -23,7 +24,7 @@ impl Reporter {
         Self { site, device, key: SigningKey::from_bytes(&secret), state, last: None }
     }
 
-    fn make(&mut self, word: Word) -> Option<Vec<u8>> {
+    fn make(&self, word: Word) -> Option<Vec<u8>> {
         if self.last == Some((word.release, word.state)) {
             return None;
         }
@@ -47,7 +48,6 @@ impl Reporter {
             }
         };
         envelope.sign(&self.key);
-        self.last = Some((word.release, word.state));
         Some(envelope.to_bytes())
     }
 }
@@ -81,8 +81,9 @@ impl Agent {
         let word = Word { release: id, rollout: work.rollout, state, reason, result_code, versions };
         let Some(envelope) = self.reporter.make(word) else { return };
         // An open mesh lets devices in that nobody enrolled: their reports count nowhere, here neither.
-        if let Err(error) = self.parts.mesh.publish(envelope).await {
-            tracing::debug!(%error, "the report was not taken");
+        match self.parts.mesh.publish(envelope).await {
+            Ok(_) | Err(PublishError::Refused(_)) => self.reporter.last = Some((id, state)),
+            Err(error) => tracing::debug!(%error, "the report was not taken; it is made again"),
         }
     }
 }

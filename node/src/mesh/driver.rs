@@ -69,6 +69,7 @@ pub async fn start(
     let (done_in, done) = mpsc::channel(DONE_MAX);
     let (jobs, jobs_out) = mpsc::channel(JOBS_MAX);
     let (outcomes_in, outcomes) = mpsc::channel(JOBS_MAX);
+    let roll = documents::Roll::new(parts.trust.root());
     let (library, held) =
         Library::open(parts.trust, parts.state.clone(), parts.documents).map_err(MeshError::State)?;
     std::thread::Builder::new()
@@ -90,6 +91,7 @@ pub async fn start(
         granted: BTreeMap::new(),
         listen: Vec::new(),
         admitted: BTreeMap::new(),
+        roll,
         desk: documents::Desk::new(jobs),
         done: done_in,
         outbox: VecDeque::new(),
@@ -132,6 +134,7 @@ struct Driver {
     granted: BTreeMap<ContentHash, Vec<PieceIndex>>,
     listen: Vec<String>,
     admitted: BTreeMap<PeerId, Member>,
+    roll: documents::Roll,
     serving: Serving,
     desk: documents::Desk,
     done: mpsc::Sender<Done>,

@@ -28,6 +28,8 @@ const ROUND: Duration = Duration::from_millis(250);
 const HEARSAY_MAX: usize = 4096;
 /// Addresses kept of one peer.
 const ADDRESSES_PER_PEER_MAX: usize = 8;
+/// The longest address that is kept; with the other two it bounds the book.
+const ADDRESS_BYTES_MAX: usize = 128;
 
 /// One thing that can be dialled.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +88,7 @@ impl Choice {
 
     /// Somebody said where a peer is.
     pub fn heard(&mut self, peer: PeerId, mut addresses: Vec<String>, now: Timestamp) {
+        addresses.retain(|address| address.len() <= ADDRESS_BYTES_MAX);
         addresses.truncate(ADDRESSES_PER_PEER_MAX);
         if peer == self.me || addresses.is_empty() {
             return;

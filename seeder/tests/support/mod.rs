@@ -2,6 +2,10 @@
 
 #![allow(dead_code)] // each story uses its own part
 
+pub mod disk;
+pub mod hostile;
+pub mod liar;
+
 use serde_json::Value;
 use std::fs::File;
 use std::net::TcpListener;
@@ -61,20 +65,21 @@ pub struct Site {
 impl Site {
     /// A site with `count` enrolled devices that are not running yet.
     pub fn new(mesh: &str, count: usize) -> Self {
+        Self::with(&["--mesh", mesh], count)
+    }
+
+    /// The same, `init` being more arguments of `samara site init`.
+    pub fn with(init: &[&str], count: usize) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let mut site = Self { scratch, devices: Vec::new() };
-        ok(samara()
-            .args(["site", "init", "--name", "Test", "--no-passphrase", "--mesh", mesh])
-            .arg(site.dir()));
+        ok(samara().args(["site", "init", "--name", "Test", "--no-passphrase"]).args(init).arg(site.dir()));
         (0..count).for_each(|_| site.add_device());
         let ids: Vec<_> = site.devices.iter().map(|d| d.id.clone()).collect();
         ok(samara().args(["enroll", "--site"]).arg(site.dir()).args(ids));
         for device in &site.devices {
             let file = format!("documents/enrollment-{}.json", &device.id[..10]);
             std::fs::copy(site.dir().join(file), device.dir.join("enrollment.json")).unwrap();
-            let config = std::fs::read_to_string(device.dir.join("node.toml")).unwrap();
-            let config = config.replace("[install]", "[device]\nenrollment = \"enrollment.json\"\n[install]");
-            std::fs::write(device.dir.join("node.toml"), config).unwrap();
+            device.configure("[install]", "[device]\nenrollment = \"enrollment.json\"\n[install]");
         }
         site
     }
@@ -137,6 +142,19 @@ impl Site {
         Seeder { child: command.spawn().unwrap(), out }
     }
 
+    /// What `samara status` says of a device: its row, as soon as `is_right`.
+    pub fn wait_reported(&self, device: &Device, is_right: impl Fn(&Value) -> bool) -> Value {
+        let mut status = samara();
+        status.args(["--json", "status", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+        status.args(["--peer", &self.devices[0].address, "--site"]).arg(self.dir());
+        wait_for(&format!("the site's status of {}", device.dir.display()), || {
+            let output = status.output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let mut rows = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            rows.find(|row| row["device"] == device.id.as_str() && is_right(row))
+        })
+    }
+
     /// Waits until every running device has `content` in place.
     pub fn wait_installed(&self, content: &[u8]) {
         for device in self.devices.iter().filter(|d| d.child.is_some()) {
@@ -162,6 +180,19 @@ impl Device {
         command.args(["run", "--config"]).arg(self.dir.join("node.toml")).stdin(Stdio::null());
         self.child = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
         wait_for("a daemon to answer", || self.status());
+    }
+
+    /// Changes its configuration for the next start.
+    pub fn configure(&self, from: &str, to: &str) {
+        let path = self.dir.join("node.toml");
+        let config = std::fs::read_to_string(&path).unwrap();
+        assert!(config.contains(from), "{config}");
+        std::fs::write(path, config.replace(from, to)).unwrap();
+    }
+
+    /// The secret that makes it this device.
+    pub fn secret(&self) -> [u8; 32] {
+        std::fs::read(self.dir.join("data/identity.key")).unwrap().try_into().unwrap()
     }
 
     /// SIGKILL.
@@ -190,6 +221,14 @@ impl Device {
     /// The first release in its status.
     pub fn release(&self) -> Option<Value> {
         self.status()?["releases"].get(0).cloned()
+    }
+
+    /// The most memory that its process ever had.
+    pub fn peak_memory_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.as_ref().unwrap().id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// Lines of its log with this event.

@@ -5,9 +5,11 @@ mod turns;
 use super::{Driver, STRANGER_REFUSED, SURPLUS_REFUSED};
 use crate::mesh::command::{MeshEvent, PublishError};
 use crate::mesh::library::{Job, Outcome};
+use samara_protocol::document::TrustRoot;
 use samara_protocol::id::{DocumentId, PeerId};
 use samara_protocol::mesh::Input;
-use samara_protocol::trust::{Membership, VerifiedDocument};
+use samara_protocol::trust::{Membership, Verdict, VerifiedDocument};
+use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 use turns::Turns;
 
@@ -29,6 +31,37 @@ impl Desk {
     }
 }
 
+/// Who is enrolled at the site, connected or not.
+#[derive(Debug, Default)]
+pub(super) struct Roll {
+    enrolled: BTreeSet<PeerId>,
+    revoked: BTreeSet<PeerId>,
+}
+
+impl Roll {
+    pub(super) fn new(root: &TrustRoot) -> Self {
+        Self { enrolled: BTreeSet::new(), revoked: root.revoked_devices.iter().copied().collect() }
+    }
+
+    /// True if the document is about membership.
+    fn take(&mut self, document: &VerifiedDocument) -> bool {
+        match document {
+            VerifiedDocument::Enrollment(enrollment) => {
+                self.enrolled.insert(enrollment.device);
+            }
+            VerifiedDocument::TrustRoot(root) => {
+                self.revoked = root.revoked_devices.iter().copied().collect()
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn devices(&self) -> usize {
+        self.enrolled.difference(&self.revoked).count()
+    }
+}
+
 impl Driver {
     pub(super) fn on_outcome(&mut self, outcome: Outcome) {
         match outcome {
@@ -44,7 +77,7 @@ impl Driver {
                 }
             }
             Outcome::Refused { peer, id, why, verdict } => {
-                tracing::debug!(%peer, %id, why, ?verdict, "document refused");
+                say_refused(peer, id, &why, verdict);
                 self.handle(Input::DocumentRefused { peer, id, verdict });
             }
             Outcome::Checked { peer } => self.next_check(peer),
@@ -106,6 +139,9 @@ impl Driver {
         replaces: Option<DocumentId>,
     ) {
         self.handle(Input::DocumentHeld { offer: document.offer(), from, replaces });
+        if self.roll.take(&document) {
+            self.handle(Input::DevicesEnrolled(self.roll.devices()));
+        }
         self.outbox.push_back(MeshEvent::Document(Box::new(document)));
     }
 
@@ -132,5 +168,15 @@ impl Driver {
         if let Some(id) = self.desk.reads.next(peer) {
             self.ask(Job::Read { peer, id });
         }
+    }
+}
+
+/// What no honest peer passes on is said aloud, once for each peer, since it is sent away; the rest is everyday life
+/// (an older copy, a root that has not come yet) and may come as often as a peer likes.
+fn say_refused(peer: PeerId, id: DocumentId, why: &str, verdict: Verdict) {
+    if verdict == Verdict::Violation {
+        tracing::warn!(target: "samara", event = "document_refused", %peer, %id, why, "document refused");
+    } else {
+        tracing::debug!(target: "samara", event = "document_refused", %peer, %id, why, ?verdict, "document refused");
     }
 }

@@ -4,6 +4,7 @@
 //! stream; a peer that does not read for [`WRITE_TIMEOUT`] loses its connection.
 
 use super::NetEvent;
+use crate::mesh::limiter::Limiter;
 use bytes::{Bytes, BytesMut};
 use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use libp2p::swarm::Stream;
@@ -26,6 +27,9 @@ const CONTROL_BATCH_BYTES: usize = 16 * 1024;
 const DATA_CHUNK_BYTES: usize = 16 * 1024;
 /// A peer that takes nothing for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of control messages taken from one peer in a second: a laptop's whole catalog comes at once, a flood of large
+/// documents waits in TCP, and Yamux grants the sender no larger window for it.
+const CONTROL_BYTES_PER_SECOND: u64 = 2 << 20;
 /// Bytes read from a control stream at once.
 const READ_BYTES: usize = 4 * 1024;
 
@@ -127,6 +131,7 @@ async fn read_control(
 ) -> LinkEnd {
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     let mut chunk = vec![0; READ_BYTES];
+    let pace = Limiter::new(CONTROL_BYTES_PER_SECOND);
     loop {
         loop {
             match codec::decode_control(&buffer) {
@@ -142,7 +147,10 @@ async fn read_control(
         }
         match stream.read(&mut chunk).await {
             Ok(0) | Err(_) => return LinkEnd::Closed,
-            Ok(n) => buffer.extend_from_slice(&chunk[..n]),
+            Ok(n) => {
+                buffer.extend_from_slice(&chunk[..n]);
+                pace.take(n).await;
+            }
         }
     }
 }
