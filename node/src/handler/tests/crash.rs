@@ -4,7 +4,7 @@
 //! each cut the state is looked at, and the install is repeated, replaced by another one, or taken back.
 
 use super::super::{fuse, install};
-use super::fixture::{DEST, Version, listing, names, picture};
+use super::fixture::{DEST, Version, listing, names, picture, scratch};
 use std::path::Path;
 
 /// More points than any install here has.
@@ -44,7 +44,7 @@ fn at_every_point(
 ) -> u32 {
     let new = third.as_ref().unwrap();
     for points in 0..POINTS_MAX {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         for version in [first, second].into_iter().flatten() {
             version.install(dir.path()).unwrap();
         }
@@ -101,7 +101,7 @@ fn an_install_that_is_cut_again_and_again_ends_right() {
         at_every_point(&story, |root, [_, second, third]| {
             let new = third.unwrap();
             // Each try gets further than the one before; the first ones do not even tidy up.
-            for points in [0, 1, 2, 4, 7, 12, 20] {
+            for points in [1, 4, 12] {
                 fuse::on(points);
                 let _ = install(root, &new.artifact, &new.source);
             }

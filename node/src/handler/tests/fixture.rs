@@ -159,12 +159,17 @@ impl Version {
     /// What this version looks like when it is installed alone.
     pub fn picture(&self) -> String {
         let alone = || {
-            let dir = tempfile::tempdir().unwrap();
+            let dir = scratch();
             self.install(dir.path()).unwrap();
             picture(&dir.path().join(&self.artifact.destination)).unwrap()
         };
         self.picture.get_or_init(alone).clone()
     }
+}
+
+/// A directory in memory where there is one: thousands of installs make hundreds of thousands of fsyncs.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// Everything below a directory, a line each: kind, mode, path, content.
