@@ -71,7 +71,7 @@ fn each_document_that_must_not_be_believed_is_refused_by_its_name_and_changes_no
     let elsewhere = Rollout { site: SiteId([7; 16]), ..rollout };
     // An honest peer may come by these: it is told nothing and stays.
     let everyday = [
-        (signed(&third, &[rollout_key.clone()]), "not signed by the role release".to_owned()),
+        (signed(&third, std::slice::from_ref(&rollout_key)), "not signed by the role release".to_owned()),
         (signed(&third, &[release_key]), "1 of 2 signatures that the role release needs".into()),
         (signed(&elsewhere, &[rollout_key]), format!("for site {}, this is", SiteId([7; 16]))),
         (release(&site, 1).to_bytes(), "release number 1 is older than 2".into()),
