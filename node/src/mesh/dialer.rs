@@ -1,6 +1,7 @@
 //! Whom to dial and when: static peers, peers that neighbours or mDNS told of; with back-off, never twice at once.
 //!
-//! An address is left alone while a neighbour says that it listens there. Bounded: the oldest hearsay goes first.
+//! An address is left alone while a neighbour says that it listens there. What is due longest is dialled first, so
+//! that false addresses delay true ones but never keep them off. Bounded: what was tried in vain most often goes first.
 
 use samara_protocol::id::PeerId;
 use samara_protocol::rng::Prng;
@@ -73,7 +74,9 @@ impl Dialer {
             return;
         }
         if self.book.len() >= HEARSAY_MAX {
-            let stalest = self.book.iter().filter(|(key, _)| matches!(key, Key::Peer(_)));
+            let neighbours = &self.neighbours;
+            let is_hearsay = |key: &Key| matches!(key, Key::Peer(peer) if !neighbours.contains_key(peer));
+            let stalest = self.book.iter().filter(|(key, _)| is_hearsay(key));
             let Some(key) = stalest.max_by_key(|(_, entry)| entry.wait).map(|(key, _)| key.clone()) else {
                 return;
             };
@@ -105,29 +108,31 @@ impl Dialer {
     /// The dials that are due.
     pub fn poll_dials(&mut self, now: Instant) -> Vec<Dial> {
         let mut dials = Vec::new();
-        let (neighbours, rng) = (&self.neighbours, &mut self.rng);
-        let room = self.wanted.saturating_sub(neighbours.len());
+        let room = self.wanted.saturating_sub(self.neighbours.len());
         let mut hearsay = 0;
-        for (key, entry) in &mut self.book {
-            if entry.next > now || dials.len() >= DIALS_PER_ROUND_MAX {
-                continue;
+        let mut due: Vec<_> = self.book.iter_mut().filter(|(_, entry)| entry.next <= now).collect();
+        due.sort_by_key(|(_, entry)| entry.next);
+        for (key, entry) in due {
+            if dials.len() >= DIALS_PER_ROUND_MAX {
+                break;
             }
             let peer = match key {
                 Key::Static(address) => {
-                    if neighbours.values().flatten().any(|listen| is_same_place(address, listen)) {
+                    let mut listening = self.neighbours.values().flatten();
+                    if listening.any(|listen| is_same_place(address, listen)) {
                         continue;
                     }
                     None
                 }
                 Key::Peer(peer) => {
-                    if neighbours.contains_key(peer) || hearsay >= room {
+                    if self.neighbours.contains_key(peer) || hearsay >= room {
                         continue;
                     }
                     hearsay += 1;
                     Some(*peer)
                 }
             };
-            entry.next = now + rng.jitter(entry.wait);
+            entry.next = now + self.rng.jitter(entry.wait);
             entry.wait = (entry.wait * 2).min(RETRY_MAX);
             dials.push(Dial { peer, addresses: entry.addresses.clone() });
         }
@@ -187,6 +192,22 @@ mod tests {
         let mut d = dialer(&[ADDRESS.to_owned()], now);
         let dials = (0..600).filter(|s| !d.poll_dials(now + Duration::from_secs(*s)).is_empty()).count();
         assert!((18..40).contains(&dials), "{dials} dials in ten minutes");
+    }
+
+    #[test]
+    fn false_addresses_do_not_keep_true_ones_from_being_dialled() {
+        let now = Instant::now();
+        let mut d = Dialer::new(peer(0), &[], 48, 1, now);
+        for n in 0..2000_u32 {
+            let mut id = [1; 32];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            d.on_heard(PeerId(id), vec!["/ip4/1.1.1.1/tcp/1".into()], now);
+        }
+        let last = PeerId([0xff; 32]);
+        d.on_heard(last, vec!["/ip4/1.1.1.2/tcp/1".into()], now);
+        let rounds = (1..400).map(|i| now + Duration::from_millis(500) * i);
+        let dialled: Vec<Dial> = rounds.flat_map(|at| d.poll_dials(at)).collect();
+        assert!(dialled.iter().any(|dial| dial.peer == Some(last)));
     }
 
     #[test]

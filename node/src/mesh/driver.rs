@@ -11,7 +11,7 @@ use super::command::{COMMANDS_MAX, Command, EVENTS_MAX, MeshError, MeshEvent, Me
 use super::dialer::Dialer;
 use super::library::{JOBS_MAX, Job, Library, Outcome};
 use super::limiter::Limiter;
-use super::net::{Net, NetEvent, NetOptions};
+use super::net::{Net, NetEvent, NetEvents, NetOptions};
 use super::serving::Serving;
 use super::store::{Store, StoreError};
 use crate::state::State;
@@ -68,7 +68,7 @@ pub async fn start(
     parts: MeshParts,
     shutdown: CancellationToken,
 ) -> Result<(MeshHandle, mpsc::Receiver<MeshEvent>, tokio::task::JoinHandle<()>), MeshError> {
-    let (net, net_events) = Net::start(parts.net).await?;
+    let (net, net_events) = Net::start(&parts.net)?;
     let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
     let (events, events_out) = mpsc::channel(EVENTS_MAX);
     let (done_in, done) = mpsc::channel(DONE_MAX);
@@ -128,7 +128,7 @@ pub(super) enum Done {
 }
 
 struct Inbox {
-    net_events: mpsc::Receiver<NetEvent>,
+    net_events: NetEvents,
     commands: mpsc::Receiver<Command>,
     done: mpsc::Receiver<Done>,
     outcomes: mpsc::Receiver<Outcome>,
@@ -219,6 +219,11 @@ impl Driver {
                 self.listen.push(address.clone());
                 self.machine.listening(self.listen.clone());
                 self.outbox.push_back(MeshEvent::Listening(address));
+            }
+            NetEvent::NotListening { address } => {
+                tracing::info!(target: "samara", event = "not_listening", address, "no longer listening");
+                self.listen.retain(|held| *held != address);
+                self.machine.listening(self.listen.clone());
             }
             NetEvent::Refused { peer, why } => tracing::debug!(?peer, why, "connection refused"),
             NetEvent::WireFault { peer, error } => {
