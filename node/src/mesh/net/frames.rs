@@ -182,7 +182,12 @@ mod tests {
     }
 
     fn frames(portions: impl IntoIterator<Item = Vec<u8>>) -> Frames<Peer> {
-        Frames::new(Peer(portions.into_iter().collect()), FAST)
+        Frames::new(Peer(portions.into_iter().collect()), Pace::MESH)
+    }
+
+    /// Without patience.
+    fn hasty(bytes: Vec<u8>) -> Frames<Peer> {
+        Frames::new(Peer([bytes].into()), FAST)
     }
 
     fn data_frame(piece: u32, bytes: usize) -> Vec<u8> {
@@ -226,11 +231,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_claimed_length_takes_no_memory_before_its_bytes_arrive() {
-        let mut frames = frames([data_frame(0, 262_144)[..100].to_vec()]);
+        let mut frames = hasty(data_frame(0, 262_144)[..100].to_vec());
         assert!(matches!(frames.data().await, Err(End::Closed(e)) if e.kind() == io::ErrorKind::TimedOut));
         assert!(frames.buffer.capacity() <= 2 * PORTION_BYTES, "{}", frames.buffer.capacity());
         let arrived = 100_000;
-        let mut half = self::frames([data_frame(0, 262_144)[..arrived].to_vec()]);
+        let mut half = hasty(data_frame(0, 262_144)[..arrived].to_vec());
         assert!(half.data().await.is_err());
         assert!(half.buffer.capacity() <= 2 * arrived + PORTION_BYTES, "{}", half.buffer.capacity());
     }
@@ -248,8 +253,8 @@ mod tests {
     async fn a_frame_that_stalls_ends_and_silence_between_frames_does_not() {
         let mut bytes = data_frame(0, 1000);
         bytes.truncate(500);
-        assert!(matches!(frames([bytes]).data().await, Err(End::Closed(_))));
-        let mut idle = frames([data_frame(0, 10)]);
+        assert!(matches!(hasty(bytes).data().await, Err(End::Closed(_))));
+        let mut idle = hasty(data_frame(0, 10));
         idle.data().await.unwrap();
         assert!(tokio::time::timeout(FAST.stall_max * 3, idle.data()).await.is_err());
     }

@@ -61,8 +61,11 @@ impl Rogue {
         let driving = tokio::spawn(async move {
             // Held so that they stay open.
             let mut held = Vec::new();
+            // A stream that another task opened is noticed when the muxer is polled next.
+            let mut tick = tokio::time::interval(Duration::from_millis(2));
             loop {
                 let next = poll_fn(|cx| {
+                    while tick.poll_tick(cx).is_ready() {}
                     let mut muxer = driven.lock().unwrap();
                     if let Poll::Ready(Err(_)) = muxer.poll_unpin(cx) {
                         return Poll::Ready(None);
