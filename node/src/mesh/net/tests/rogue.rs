@@ -3,9 +3,9 @@
 use crate::mesh::net::address;
 use crate::mesh::net::connections::transport;
 use futures::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use libp2p::core::Endpoint;
 use libp2p::core::muxing::{StreamMuxerBox, StreamMuxerExt as _, SubstreamBox};
 use libp2p::core::transport::{DialOpts, PortUse, Transport as _};
-use libp2p::core::{Endpoint, transport::ListenerId};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -36,23 +36,8 @@ impl Rogue {
 
     /// As `connect`; `None` when it is turned away.
     pub async fn try_connect(secret: u8, to: &str) -> Option<Self> {
-        Self::dial(secret, None, to).await
-    }
-
-    /// As `connect`, from an address.
-    pub async fn connect_from(secret: u8, from: &str, to: &str) -> Self {
-        Self::dial(secret, Some(from), to).await.expect("it is let in")
-    }
-
-    async fn dial(secret: u8, from: Option<&str>, to: &str) -> Option<Self> {
         let mut transport = transport(&address::keypair([secret; 32]).unwrap()).unwrap();
-        let mut port_use = PortUse::New;
-        if let Some(from) = from {
-            // A dial that reuses a listening port comes from its address.
-            transport.listen_on(ListenerId::next(), from.parse().unwrap()).unwrap();
-            poll_fn(|cx| std::pin::Pin::new(&mut transport).poll(cx)).await;
-            port_use = PortUse::Reuse;
-        }
+        let port_use = PortUse::New;
         let dial =
             transport.dial(to.parse().unwrap(), DialOpts { role: Endpoint::Dialer, port_use }).unwrap();
         let (_, muxer) = dial.await.ok()?;
