@@ -215,20 +215,16 @@ impl Driver {
             }
             NetEvent::Discovered { peer, addresses } => self.dialer.on_heard(peer, addresses, Instant::now()),
             NetEvent::Listening { address } => {
-                tracing::info!(target: "samara", event = "listening", address, "listening");
                 self.listen.push(address.clone());
                 self.machine.listening(self.listen.clone());
                 self.outbox.push_back(MeshEvent::Listening(address));
             }
             NetEvent::NotListening { address } => {
-                tracing::info!(target: "samara", event = "not_listening", address, "no longer listening");
                 self.listen.retain(|held| *held != address);
                 self.machine.listening(self.listen.clone());
             }
             NetEvent::Refused { peer, why } => tracing::debug!(?peer, why, "connection refused"),
-            NetEvent::WireFault { peer, error } => {
-                tracing::warn!(target: "samara", event = "peer_violation", %peer, reason = %error, "malformed frame");
-            }
+            NetEvent::WireFault { .. } => {}
         }
     }
 

@@ -190,6 +190,7 @@ impl Task {
                 Request::Fault { peer, connection, end } => {
                     if let Some(error) = end {
                         self.disconnect(peer, Some(FAULT_REFUSED));
+                        tracing::warn!(target: "samara", event = "peer_violation", %peer, reason = %error, "malformed frame");
                         self.say(NetEvent::WireFault { peer, error }).await;
                     } else {
                         self.swarm.close_connection(connection);
@@ -233,9 +234,11 @@ impl Task {
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {
                 self.listeners.on_told(listener_id);
+                tracing::info!(target: "samara", event = "listening", %address, "listening");
                 self.say(NetEvent::Listening { address: address.to_string() }).await;
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
+                tracing::info!(target: "samara", event = "not_listening", %address, "no longer listening");
                 self.say(NetEvent::NotListening { address: address.to_string() }).await;
             }
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
