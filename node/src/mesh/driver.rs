@@ -10,7 +10,7 @@ mod documents;
 use super::command::{COMMANDS_MAX, Command, EVENTS_MAX, MeshError, MeshEvent, MeshHandle, MeshView};
 use super::library::{JOBS_MAX, Job, Library, Outcome};
 use super::limiter::Limiter;
-use super::net::{Net, NetEvent, NetOptions};
+use super::net::{Net, NetEvent, NetEvents, NetOptions};
 use super::serving::Serving;
 use super::store::{Loss, Store, StoreError};
 use crate::state::State;
@@ -63,7 +63,7 @@ pub async fn start(
     parts: MeshParts,
     shutdown: CancellationToken,
 ) -> Result<(MeshHandle, mpsc::Receiver<MeshEvent>, tokio::task::JoinHandle<()>), MeshError> {
-    let (net, net_events) = Net::start(parts.net).await?;
+    let (net, net_events) = Net::start(&parts.net)?;
     let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
     let (events, events_out) = mpsc::channel(EVENTS_MAX);
     let (done_in, done) = mpsc::channel(DONE_MAX);
@@ -116,7 +116,7 @@ pub(super) enum Done {
 }
 
 struct Inbox {
-    net_events: mpsc::Receiver<NetEvent>,
+    net_events: NetEvents,
     commands: mpsc::Receiver<Command>,
     done: mpsc::Receiver<Done>,
     outcomes: mpsc::Receiver<Outcome>,
@@ -202,15 +202,16 @@ impl Driver {
             }
             NetEvent::Discovered { peer, addresses } => self.handle(Input::Heard { peer, addresses }),
             NetEvent::Listening { address } => {
-                tracing::info!(target: "samara", event = "listening", address, "listening");
                 self.listen.push(address.clone());
                 self.machine.listening(self.listen.clone());
                 self.outbox.push_back(MeshEvent::Listening(address));
             }
-            NetEvent::Refused { peer, why } => tracing::debug!(?peer, why, "connection refused"),
-            NetEvent::WireFault { peer, error } => {
-                tracing::warn!(target: "samara", event = "peer_violation", %peer, reason = %error, "malformed frame");
+            NetEvent::NotListening { address } => {
+                self.listen.retain(|held| *held != address);
+                self.machine.listening(self.listen.clone());
             }
+            NetEvent::Refused { peer, why } => tracing::debug!(?peer, why, "connection refused"),
+            NetEvent::WireFault { .. } => {}
         }
     }
 

@@ -291,9 +291,11 @@ fn flat(marks: &HighWaterMarks) -> BTreeMap<String, Mark> {
     ];
     all.extend(one("release", &marks.releases));
     all.extend(one("floor", &marks.security_floors));
-    all.extend(one("enrollment", &marks.enrollments));
-    all.extend(marks.rollouts.iter().map(|(key, (e, s, id))| (format!("rollout {key}"), (*e, *s, id.0))));
-    all.extend(marks.reports.iter().map(|(key, (b, c))| (format!("report {key}"), (*b, *c, [0; 32]))));
+    for (kind, of) in
+        [("enrollment", &marks.enrollments), ("rollout", &marks.rollouts), ("report", &marks.reports)]
+    {
+        all.extend(of.iter().map(|(key, ((a, b), id))| (format!("{kind} {key}"), (*a, *b, id.0))));
+    }
     all.into_iter().collect()
 }
 
@@ -301,15 +303,19 @@ fn flat(marks: &HighWaterMarks) -> BTreeMap<String, Mark> {
 fn step() -> impl Strategy<Value = Option<HighWaterMarks>> {
     let number = || 0_u64..5;
     let numbers = || prop::collection::btree_map("[ab]", 0_u64..5, 0..3);
-    let marks = (number(), number(), numbers(), numbers(), numbers(), number(), number()).prop_map(
-        |(root_version, epoch, releases, security_floors, enrollments, one, two)| HighWaterMarks {
-            root_version,
-            epoch,
-            releases,
-            security_floors,
-            enrollments,
-            rollouts: [("r".to_owned(), (one, two, DocumentId([one as u8; 32])))].into(),
-            reports: [("d".to_owned(), (two, one))].into(),
+    let marks = (number(), number(), numbers(), numbers(), number(), number()).prop_map(
+        |(root_version, epoch, releases, security_floors, one, two)| {
+            let mark =
+                |key: &str, a: u64, b: u64| [(key.to_owned(), ((a, b), DocumentId([one as u8; 32])))].into();
+            HighWaterMarks {
+                root_version,
+                epoch,
+                releases,
+                security_floors,
+                enrollments: mark("e", one, 0),
+                rollouts: mark("r", one, two),
+                reports: mark("d", two, one),
+            }
         },
     );
     prop_oneof![4 => marks.prop_map(Some), 1 => Just(None)]

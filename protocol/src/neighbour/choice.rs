@@ -24,6 +24,8 @@ const DIAL_MAX: Duration = Duration::from_secs(5);
 /// Dials begun at once, so that a site's start is not a storm; the next ones follow after [`ROUND`].
 const DIALS_PER_ROUND_MAX: usize = 8;
 const ROUND: Duration = Duration::from_millis(250);
+/// Addresses that became due within so long of each other are dialled in random order.
+const SAME_TIME: Duration = Duration::from_secs(10);
 /// Peers known by hearsay; a liar cannot make more.
 const HEARSAY_MAX: usize = 4096;
 /// Addresses kept of one peer.
@@ -101,7 +103,9 @@ impl Choice {
             return;
         }
         if self.book.len() >= HEARSAY_MAX {
-            let hearsay = self.book.iter().filter(|(key, _)| matches!(key, Key::Peer(_)));
+            let joined = &self.joined;
+            let is_hearsay = |key: &Key| matches!(key, Key::Peer(peer) if !joined.contains_key(peer));
+            let hearsay = self.book.iter().filter(|(key, _)| is_hearsay(key));
             let Some(key) = hearsay.max_by_key(|(_, entry)| entry.wait).map(|(key, _)| key.clone()) else {
                 return;
             };
@@ -169,7 +173,10 @@ impl Choice {
             .map(|(k, _)| k.clone())
             .collect();
         rng.shuffle(&mut ready);
-        ready.sort_by_key(|key| matches!(key, Key::Peer(_)));
+        // What is due long goes first: false addresses delay true ones and never keep them off.
+        let due =
+            |key: &Key| self.book.get(key).map_or(0, |entry| entry.next.0 / SAME_TIME.as_micros() as u64);
+        ready.sort_by_key(|key| (matches!(key, Key::Peer(_)), due(key)));
         let mut dials = Vec::new();
         for key in ready {
             let peer = match &key {
@@ -372,6 +379,16 @@ mod tests {
             asked.extend(book.poll(now).into_iter().filter_map(|dial| dial.peer));
         }
         assert!(asked.len() > 60, "only {} peers were tried in 30 s", asked.len());
+    }
+
+    #[test]
+    fn false_addresses_do_not_keep_true_ones_from_being_dialled() {
+        let mut book = Book::new(&[]);
+        book.hear(1..2001, at(0));
+        let last = peer(9999);
+        book.0.heard(last, vec!["/ip4/1.1.1.2/tcp/1".into()], at(0));
+        let dials: Vec<Dial> = (1..800).flat_map(|i| book.poll(Timestamp::from_millis(i * 250))).collect();
+        assert!(dials.iter().any(|dial| dial.peer == Some(last)));
     }
 
     #[test]

@@ -1,21 +1,25 @@
 //! The task that owns the libp2p swarm: listens, dials, keeps one connection for each pair, and ends connections.
 //!
-//! One connection per pair: the smaller PeerId dials, the larger only after two seconds (one of them may be behind a
-//! firewall). Of two connections both sides keep the one that the smaller dialled; of two that one side dialled, that
-//! side closes the later.
+//! The smaller PeerId dials, the larger only after two seconds (one of them may be behind a firewall). Of two
+//! connections with one peer [`choice`] keeps one. A connection is in one [`State`]; the driver hears of it only
+//! while it is live.
 
+mod building;
 mod dialling;
 
-use super::link::{Four, Link, LinkEnd};
-use super::streams::{Direction, HandlerEvent, Kind, Streams};
-use super::{NetError, NetEvent, NetOptions, address};
+use super::events::Signal;
+use super::link::{Four, Link};
+use super::listeners::Listeners;
+use super::streams::{Direction, HandlerEvent, Kind};
+use super::{NetError, NetEvent, NetOptions, address, choice};
+#[cfg(test)]
+pub(super) use building::transport;
+use building::{Behaviour, BehaviourEvent};
 use futures::StreamExt as _;
-use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::swarm::{ConnectionId, NetworkBehaviour, Stream, SwarmEvent};
-use libp2p::{
-    Multiaddr, Swarm, connection_limits, identify, mdns, memory_connection_limits, noise, tcp, yamux,
-};
+use libp2p::swarm::{ConnectionId, Stream, SwarmEvent};
+use libp2p::{Multiaddr, Swarm};
 use samara_protocol::id::PeerId;
+use samara_protocol::wire::codec::WireError;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,16 +30,14 @@ use tokio::time::Instant;
 const LARGER_WAITS: Duration = Duration::from_secs(2);
 /// How long a peer that sent what is no frame is refused.
 const FAULT_REFUSED: Duration = Duration::from_secs(600);
-/// Connections that may be on their way in at once.
-const PENDING_MAX: u32 = 32;
 /// How long a connection may take to have all its streams.
 const HALF_OPEN_MAX: Duration = Duration::from_secs(10);
-/// How often connections are looked through for that.
-const HALF_OPEN_EVERY: Duration = Duration::from_secs(2);
+/// How often connections are looked through for that, and lost listeners opened again.
+const TICK: Duration = Duration::from_secs(1);
+/// Dials wait so long for our own addresses to be known, so that the first hello tells them.
+const ADDRESSES_WAIT: Duration = Duration::from_secs(1);
 /// Requests that may wait for the task.
 const REQUESTS_MAX: usize = 1024;
-/// Streams that a peer may hold open: ours, identify's and a few in change.
-const STREAMS_MAX: usize = 16;
 
 /// What the handle asks of the task.
 #[derive(Debug)]
@@ -43,11 +45,11 @@ pub(super) enum Request {
     Dial { peer: Option<PeerId>, addresses: Vec<String> },
     DialNow { peer: PeerId, addresses: Vec<String> },
     Disconnect { peer: PeerId, refuse_for: Option<Duration> },
-    Fault { peer: PeerId, connection: ConnectionId, end: Option<samara_protocol::wire::codec::WireError> },
+    Fault { peer: PeerId, connection: ConnectionId, end: Option<WireError> },
     Close,
 }
 
-/// What handle and task share.
+/// What handle, driver's end and task share.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     links: Mutex<BTreeMap<PeerId, Link>>,
@@ -63,6 +65,23 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Connections {
     pub(super) fn with_link<T>(&self, peer: PeerId, body: impl FnOnce(&Link) -> T) -> Option<T> {
         lock(&self.links).get(&peer).map(body)
+    }
+
+    pub(super) fn link(&self, peer: PeerId, link: Link) {
+        lock(&self.links).insert(peer, link);
+    }
+
+    pub(super) fn is_linked(&self, peer: PeerId, connection: ConnectionId) -> bool {
+        self.with_link(peer, |link| link.connection() == connection).unwrap_or(false)
+    }
+
+    /// Ends the link if it is this connection's.
+    pub(super) fn unlink(&self, peer: PeerId, connection: ConnectionId) -> bool {
+        let is_linked = self.is_linked(peer, connection);
+        if is_linked {
+            lock(&self.links).remove(&peer);
+        }
+        is_linked
     }
 
     /// Never lost: a full queue drops only dials, which are repeated.
@@ -81,124 +100,67 @@ impl Connections {
     }
 }
 
-#[derive(NetworkBehaviour)]
-struct Behaviour {
-    limits: connection_limits::Behaviour,
-    memory: memory_connection_limits::Behaviour,
-    streams: Streams,
-    identify: identify::Behaviour,
-    mdns: Toggle<mdns::tokio::Behaviour>,
-}
-
-/// A connection on its way to being a neighbour's.
+/// A libp2p connection with a peer.
 #[derive(Debug)]
 struct Connection {
     dialled_by_us: bool,
-    streams: BTreeMap<(Kind, Direction), Stream>,
-    is_live: bool,
     since: Instant,
+    state: State,
 }
 
-struct Task {
+#[derive(Debug)]
+enum State {
+    /// Streams are being opened.
+    Opening(BTreeMap<(Kind, Direction), Stream>),
+    /// It is the neighbour's.
+    Live,
+    /// It was; another replaced it.
+    Replaced,
+}
+
+/// The task.
+pub(super) struct Task {
     me: PeerId,
-    swarm: Swarm<Behaviour>,
+    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) listeners: Listeners,
     shared: Arc<Connections>,
-    events: mpsc::Sender<NetEvent>,
+    signals: mpsc::Sender<Signal>,
     open: BTreeMap<PeerId, BTreeMap<ConnectionId, Connection>>,
     /// Peers that are given time to dial first.
     waiting: BTreeSet<PeerId>,
 }
 
-/// Builds the swarm, waits until it listens, starts the task.
-pub(super) async fn start(
-    options: NetOptions,
-    shared: Arc<Connections>,
-    events: mpsc::Sender<NetEvent>,
-) -> Result<(PeerId, tokio::task::JoinHandle<()>), NetError> {
-    let keypair = address::keypair(options.secret)?;
-    let me = address::from_libp2p(&keypair.public().to_peer_id())
-        .ok_or_else(|| NetError::Start("not an Ed25519 identity".into()))?;
-    let mut swarm = build(keypair, &options)?;
-    for text in &options.listen {
-        let listen = address::parse(text)?;
-        swarm
-            .listen_on(listen)
-            .map_err(|e| NetError::Listen { address: text.clone(), why: e.to_string() })?;
-    }
-    let mut task = Task { me, swarm, shared, events, open: BTreeMap::new(), waiting: BTreeSet::new() };
-    task.wait_listening(&options.listen).await?;
-    Ok((me, tokio::spawn(task.run())))
-}
-
-fn build(keypair: libp2p::identity::Keypair, options: &NetOptions) -> Result<Swarm<Behaviour>, NetError> {
-    let start = |e: &dyn std::fmt::Display| NetError::Start(e.to_string());
-    let limits = connection_limits::ConnectionLimits::default()
-        .with_max_pending_incoming(Some(PENDING_MAX))
-        .with_max_pending_outgoing(Some(PENDING_MAX))
-        .with_max_established(Some(options.connections_max))
-        .with_max_established_per_peer(Some(2));
-    let public = keypair.public();
-    let mdns = if options.mdns {
-        let mdns = mdns::tokio::Behaviour::new(mdns::Config::default(), public.to_peer_id());
-        Some(mdns.map_err(|e| start(&e))?)
-    } else {
-        None
-    };
-    let behaviour = Behaviour {
-        limits: connection_limits::Behaviour::new(limits),
-        memory: memory_connection_limits::Behaviour::with_max_bytes(options.memory_bytes_max),
-        streams: Streams::new(options.connections_per_address_max),
-        identify: identify::Behaviour::new(identify::Config::new("/samara/1".into(), public)),
-        mdns: Toggle::from(mdns),
-    };
-    let streams = || {
-        let mut config = yamux::Config::default();
-        config.set_max_num_streams(STREAMS_MAX);
-        config
-    };
-    let builder = libp2p::SwarmBuilder::with_existing_identity(keypair)
-        .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, streams)
-        .map_err(|e| start(&e))?;
-    let builder = builder.with_behaviour(|_| behaviour).map_err(|e| start(&e))?;
-    Ok(builder.build())
-}
-
 impl Task {
-    async fn wait_listening(&mut self, wanted: &[String]) -> Result<(), NetError> {
-        let mut waiting = wanted.len();
-        while waiting > 0 {
-            match self.swarm.select_next_some().await {
-                SwarmEvent::NewListenAddr { address, .. } => {
-                    waiting -= 1;
-                    say(&self.events, NetEvent::Listening { address: address.to_string() }).await;
-                }
-                SwarmEvent::ListenerClosed { addresses, reason, .. } => {
-                    let address = addresses.first().map_or_else(String::new, Multiaddr::to_string);
-                    let why = reason.err().map_or_else(|| "closed".into(), |e| e.to_string());
-                    return Err(NetError::Listen { address, why });
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+    /// Builds the swarm and binds all its listeners.
+    pub(super) fn new(
+        options: &NetOptions,
+        shared: Arc<Connections>,
+        signals: mpsc::Sender<Signal>,
+    ) -> Result<Self, NetError> {
+        let keypair = address::keypair(options.secret)?;
+        let me = address::from_libp2p(&keypair.public().to_peer_id())
+            .ok_or_else(|| NetError::Start("not an Ed25519 identity".into()))?;
+        let mut swarm = building::swarm(&keypair, options)?;
+        let listeners = Listeners::open(&options.listen, |address| swarm.listen_on(address))?;
+        Ok(Self { me, swarm, listeners, shared, signals, open: BTreeMap::new(), waiting: BTreeSet::new() })
     }
 
-    async fn run(mut self) {
-        let mut half_open = tokio::time::interval(HALF_OPEN_EVERY);
+    pub(super) async fn run(mut self) {
+        let started = Instant::now();
+        let mut tick = tokio::time::interval(TICK);
         loop {
             let shared = self.shared.clone();
+            let may_dial = self.listeners.are_told() || started.elapsed() >= ADDRESSES_WAIT;
             tokio::select! {
-                _ = half_open.tick() => self.close_half_open(),
+                _ = tick.tick() => self.on_tick(),
                 event = self.swarm.select_next_some() => self.on_event(event).await,
-                () = shared.wake.notified() => {
+                () = shared.wake.notified(), if may_dial => {
                     if self.on_requests().await {
                         break;
                     }
                 }
             }
         }
-        lock(&self.shared.links).clear();
         let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
             let _ = self.swarm.disconnect_peer_id(peer);
@@ -206,9 +168,10 @@ impl Task {
         self.shared.closed.notify_one();
     }
 
-    /// A peer that authenticates and then opens no streams would hold its place for ever.
-    fn close_half_open(&mut self) {
-        let late = |c: &Connection| !c.is_live && c.since.elapsed() > HALF_OPEN_MAX;
+    fn on_tick(&mut self) {
+        self.listeners.reopen(Instant::now(), |address| self.swarm.listen_on(address));
+        // A peer that authenticates and then opens no streams would hold its place for ever.
+        let late = |c: &Connection| matches!(c.state, State::Opening(_)) && c.since.elapsed() > HALF_OPEN_MAX;
         let close: Vec<_> =
             self.open.values().flatten().filter(|(_, c)| late(c)).map(|(id, _)| *id).collect();
         for id in close {
@@ -227,7 +190,8 @@ impl Task {
                 Request::Fault { peer, connection, end } => {
                     if let Some(error) = end {
                         self.disconnect(peer, Some(FAULT_REFUSED));
-                        say(&self.events, NetEvent::WireFault { peer, error }).await;
+                        tracing::warn!(target: "samara", event = "peer_violation", %peer, reason = %error, "malformed frame");
+                        self.say(NetEvent::WireFault { peer, error }).await;
                     } else {
                         self.swarm.close_connection(connection);
                     }
@@ -241,7 +205,7 @@ impl Task {
     fn disconnect(&mut self, peer: PeerId, refuse_for: Option<Duration>) {
         let Some(id) = address::to_libp2p(peer) else { return };
         if let Some(duration) = refuse_for {
-            self.swarm.behaviour_mut().streams.refuse(id, duration);
+            self.swarm.behaviour_mut().gate.refuse(id, duration);
         }
         let _ = self.swarm.disconnect_peer_id(id);
     }
@@ -253,131 +217,132 @@ impl Task {
                     self.on_stream(peer, connection, event).await;
                 }
             }
-            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
-                let mut peers: BTreeMap<PeerId, Vec<String>> = BTreeMap::new();
-                for (peer, address) in found {
-                    if let Some(peer) = address::from_libp2p(&peer) {
-                        peers.entry(peer).or_default().push(address.to_string());
-                    }
-                }
-                for (peer, addresses) in peers {
-                    say(&self.events, NetEvent::Discovered { peer, addresses }).await;
-                }
-            }
+            SwarmEvent::Behaviour(BehaviourEvent::Discovery(found)) => self.on_discovered(found).await,
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 let Some(peer) = address::from_libp2p(&peer_id) else {
                     self.swarm.close_connection(connection_id);
                     return;
                 };
-                self.on_established(peer, connection_id, endpoint.is_dialer());
+                let (dialled_by_us, since) = (endpoint.is_dialer(), Instant::now());
+                let connection = Connection { dialled_by_us, since, state: State::Opening(BTreeMap::new()) };
+                self.open.entry(peer).or_default().insert(connection_id, connection);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
                 if let Some(peer) = address::from_libp2p(&peer_id) {
                     self.on_closed(peer, connection_id).await;
                 }
             }
-            SwarmEvent::NewListenAddr { address, .. } => {
-                say(&self.events, NetEvent::Listening { address: address.to_string() }).await;
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                self.listeners.on_told(listener_id);
+                tracing::info!(target: "samara", event = "listening", %address, "listening");
+                self.say(NetEvent::Listening { address: address.to_string() }).await;
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                tracing::info!(target: "samara", event = "not_listening", %address, "no longer listening");
+                self.say(NetEvent::NotListening { address: address.to_string() }).await;
+            }
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                let why = reason.err().map_or_else(|| "closed".into(), |e| e.to_string());
+                self.listeners.on_lost(listener_id, &why, Instant::now());
+                for address in addresses {
+                    self.say(NetEvent::NotListening { address: address.to_string() }).await;
+                }
+            }
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::warn!(target: "samara", event = "listener_error", %error, "cannot accept a connection");
             }
             SwarmEvent::IncomingConnectionError { error, .. } => {
-                say(&self.events, NetEvent::Refused { peer: None, why: error.to_string() }).await;
+                self.say(NetEvent::Refused { peer: None, why: error.to_string() }).await;
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
                 let peer = peer_id.as_ref().and_then(address::from_libp2p);
-                say(&self.events, NetEvent::Refused { peer, why: error.to_string() }).await;
+                self.say(NetEvent::Refused { peer, why: error.to_string() }).await;
             }
             _ => {}
         }
     }
 
-    fn on_established(&mut self, peer: PeerId, id: ConnectionId, dialled_by_us: bool) {
-        let connections = self.open.entry(peer).or_default();
-        connections.insert(
-            id,
-            Connection { dialled_by_us, streams: BTreeMap::new(), is_live: false, since: Instant::now() },
-        );
-        if connections.len() < 2 {
-            return;
+    async fn on_discovered(&mut self, found: Vec<(libp2p::PeerId, Multiaddr)>) {
+        let mut peers: BTreeMap<PeerId, Vec<String>> = BTreeMap::new();
+        for (peer, address) in found {
+            if let Some(peer) = address::from_libp2p(&peer) {
+                peers.entry(peer).or_default().push(address.to_string());
+            }
         }
-        let smaller_is_us = self.me < peer;
-        let by_smaller = |c: &Connection| c.dialled_by_us == smaller_is_us;
-        let (good, bad): (Vec<_>, Vec<_>) = connections.iter().partition(|(_, c)| by_smaller(c));
-        let close: Vec<ConnectionId> = if good.is_empty() || bad.is_empty() {
-            // One side dialled both: it closes all but its first.
-            connections.iter().skip(1).filter(|(_, c)| c.dialled_by_us).map(|(id, _)| *id).collect()
-        } else {
-            bad.into_iter().map(|(id, _)| *id).collect()
-        };
-        for id in close {
-            self.swarm.close_connection(id);
+        for (peer, addresses) in peers {
+            self.say(NetEvent::Discovered { peer, addresses }).await;
         }
     }
 
     async fn on_stream(&mut self, peer: PeerId, id: ConnectionId, event: HandlerEvent) {
         let Some(connection) = self.open.get_mut(&peer).and_then(|all| all.get_mut(&id)) else { return };
-        match event {
-            HandlerEvent::Opened { kind, direction, stream } => {
-                connection.streams.insert((kind, direction), stream);
+        match (event, &mut connection.state) {
+            (HandlerEvent::Opened { kind, direction, stream }, State::Opening(streams)) => {
+                streams.insert((kind, direction), stream);
+                if let Some(four) = four(streams) {
+                    self.on_complete(peer, id, four).await;
+                }
             }
-            HandlerEvent::Unusable => {
+            _ => {
+                self.swarm.close_connection(id);
+            }
+        }
+    }
+
+    /// A connection has all its streams: it becomes the neighbour's, unless an older one stays.
+    async fn on_complete(&mut self, peer: PeerId, id: ConnectionId, four: Four) {
+        let Some(connections) = self.open.get_mut(&peer) else { return };
+        let newer_dialled_by_us = connections.get(&id).is_some_and(|c| c.dialled_by_us);
+        let used = connections.iter_mut().find(|(_, c)| matches!(c.state, State::Live));
+        if let Some((&used_id, used)) = used {
+            let (by_us, age) = (used.dialled_by_us, used.since.elapsed());
+            if !choice::replaces(self.me < peer, newer_dialled_by_us, by_us, age) {
                 self.swarm.close_connection(id);
                 return;
             }
+            used.state = State::Replaced;
+            self.swarm.close_connection(used_id);
+            self.signal(Signal::Down { peer, connection: used_id }).await;
         }
-        self.go_live(peer).await;
-    }
-
-    /// Makes a complete connection the neighbour's, if none is yet.
-    async fn go_live(&mut self, peer: PeerId) {
-        let Some(connections) = self.open.get_mut(&peer) else { return };
-        if connections.values().any(|c| c.is_live) {
-            return;
+        if let Some(connection) = self.open.get_mut(&peer).and_then(|all| all.get_mut(&id)) {
+            connection.state = State::Live;
         }
-        let Some((&id, connection)) = connections.iter_mut().find(|(_, c)| c.streams.len() == 4) else {
-            return;
-        };
-        let mut take = |kind, direction| connection.streams.remove(&(kind, direction));
-        let (Some(control_in), Some(control_out), Some(data_in), Some(data_out)) = (
-            take(Kind::Control, Direction::Inbound),
-            take(Kind::Control, Direction::Outbound),
-            take(Kind::Data, Direction::Inbound),
-            take(Kind::Data, Direction::Outbound),
-        ) else {
-            return;
-        };
-        connection.is_live = true;
-        let shared = self.shared.clone();
-        let ended = move |end| {
-            let end = match end {
-                LinkEnd::Closed => None,
-                LinkEnd::Fault(error) => Some(error),
-            };
-            shared.request(Request::Fault { peer, connection: id, end });
-        };
-        // The driver may answer `Connected` at once: the link must stand by then, and read nothing before it.
-        let Ok(permit) = self.events.reserve().await else { return };
-        let mut links = lock(&self.shared.links);
-        permit.send(NetEvent::Connected { peer });
-        let link =
-            Link::start(peer, Four { control_in, control_out, data_in, data_out }, &self.events, ended);
-        links.insert(peer, link);
+        if let Some(libp2p_id) = address::to_libp2p(peer) {
+            self.swarm.behaviour_mut().gate.on_live(&libp2p_id, id);
+        }
+        self.signal(Signal::Up { peer, connection: id, four: Box::new(four) }).await;
     }
 
     async fn on_closed(&mut self, peer: PeerId, id: ConnectionId) {
         let Some(connections) = self.open.get_mut(&peer) else { return };
-        let was_live = connections.remove(&id).is_some_and(|c| c.is_live);
+        let closed = connections.remove(&id);
         if connections.is_empty() {
             self.open.remove(&peer);
         }
-        if was_live {
-            lock(&self.shared.links).remove(&peer);
-            say(&self.events, NetEvent::Disconnected { peer }).await;
-            self.go_live(peer).await;
+        if closed.is_some_and(|c| matches!(c.state, State::Live)) {
+            self.signal(Signal::Down { peer, connection: id }).await;
         }
+    }
+
+    async fn say(&mut self, event: NetEvent) {
+        self.signal(Signal::Net(event)).await;
+    }
+
+    // Nobody listens when the owner is gone; the task ends with it.
+    async fn signal(&mut self, signal: Signal) {
+        let _ = self.signals.send(signal).await;
     }
 }
 
-// Nobody listens when the owner is gone; the task ends with it.
-async fn say(events: &mpsc::Sender<NetEvent>, event: NetEvent) {
-    let _ = events.send(event).await;
+/// All four streams, once they are there.
+fn four(streams: &mut BTreeMap<(Kind, Direction), Stream>) -> Option<Four> {
+    if streams.len() < 4 {
+        return None;
+    }
+    Some(Four {
+        control_in: streams.remove(&(Kind::Control, Direction::Inbound))?,
+        control_out: streams.remove(&(Kind::Control, Direction::Outbound))?,
+        data_in: streams.remove(&(Kind::Data, Direction::Inbound))?,
+        data_out: streams.remove(&(Kind::Data, Direction::Outbound))?,
+    })
 }

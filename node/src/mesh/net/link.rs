@@ -4,15 +4,17 @@
 //! stream; a peer that does not read for [`WRITE_TIMEOUT`] loses its connection.
 
 use super::NetEvent;
+use super::events::Outlet;
+use super::frames::{End, Frames, Pace};
 use crate::mesh::limiter::Limiter;
-use bytes::{Bytes, BytesMut};
-use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use libp2p::swarm::Stream;
-use samara_protocol::id::PeerId;
+use bytes::Bytes;
+use futures::io::{AsyncWrite, AsyncWriteExt as _};
+use libp2p::swarm::{ConnectionId, Stream};
 use samara_protocol::wire::codec::{self, WireError};
 use samara_protocol::wire::{DataHeader, Message};
 use std::collections::BTreeSet;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -30,8 +32,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of control messages taken from one peer in a second: a laptop's whole catalog comes at once, a flood of large
 /// documents waits in TCP, and Yamux grants the sender no larger window for it.
 const CONTROL_BYTES_PER_SECOND: u64 = 2 << 20;
-/// Bytes read from a control stream at once.
-const READ_BYTES: usize = 4 * 1024;
 
 /// A frame to send.
 #[derive(Debug, Clone)]
@@ -45,6 +45,7 @@ pub struct DataFrame {
 /// The writing end of a connection.
 #[derive(Debug)]
 pub(super) struct Link {
+    connection: ConnectionId,
     control: mpsc::Sender<Message>,
     data: mpsc::Sender<(DataFrame, u64)>,
     /// Tokens of frames whose writing has not begun.
@@ -62,34 +63,46 @@ pub(super) struct Four {
 
 /// What a finished task says.
 pub(super) enum LinkEnd {
-    /// The stream ended or broke.
+    /// The stream ended, broke, or stalled.
     Closed,
     /// What came is no frame.
     Fault(WireError),
 }
 
+impl From<End> for LinkEnd {
+    fn from(end: End) -> Self {
+        match end {
+            End::Closed(error) => {
+                tracing::debug!(%error, "a stream ended");
+                Self::Closed
+            }
+            End::Fault(error) => Self::Fault(error),
+        }
+    }
+}
+
 impl Link {
     /// Starts the tasks. `ended` is told when the first of them ends.
-    pub(super) fn start(
-        peer: PeerId,
-        four: Four,
-        events: &mpsc::Sender<NetEvent>,
-        ended: impl Fn(LinkEnd) + Send + Sync + 'static,
-    ) -> Self {
+    pub(super) fn start(four: Four, out: &Outlet, ended: impl Fn(LinkEnd) + Send + Sync + 'static) -> Self {
         let (control, control_queue) = mpsc::channel(CONTROL_QUEUE_MAX);
         let (data, data_queue) = mpsc::channel(DATA_QUEUE_MAX);
         let queued = Arc::new(Mutex::new(BTreeSet::new()));
         let ended = Arc::new(ended);
         let mut tasks = Vec::new();
-        let mut spawn = |task: std::pin::Pin<Box<dyn Future<Output = LinkEnd> + Send>>| {
+        let mut spawn = |task: Pin<Box<dyn Future<Output = LinkEnd> + Send>>| {
             let ended = ended.clone();
             tasks.push(tokio::spawn(async move { ended(task.await) }).abort_handle());
         };
-        spawn(Box::pin(read_control(peer, four.control_in, events.clone())));
-        spawn(Box::pin(read_data(peer, four.data_in, events.clone())));
+        spawn(Box::pin(read_control(Frames::new(four.control_in, Pace::MESH), out.clone())));
+        spawn(Box::pin(read_data(Frames::new(four.data_in, Pace::MESH), out.clone())));
         spawn(Box::pin(write_control(four.control_out, control_queue)));
-        spawn(Box::pin(write_data(peer, four.data_out, data_queue, queued.clone(), events.clone())));
-        Self { control, data, queued, tasks }
+        spawn(Box::pin(write_data(four.data_out, data_queue, queued.clone(), out.clone())));
+        Self { connection: out.connection, control, data, queued, tasks }
+    }
+
+    /// Whose streams these are.
+    pub(super) fn connection(&self) -> ConnectionId {
+        self.connection
     }
 
     /// Queues a message; false when the queue is full or the connection is ending.
@@ -124,68 +137,32 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn read_control(
-    peer: PeerId,
-    mut stream: impl AsyncRead + Unpin,
-    events: mpsc::Sender<NetEvent>,
-) -> LinkEnd {
-    let mut buffer = BytesMut::with_capacity(READ_BYTES);
-    let mut chunk = vec![0; READ_BYTES];
+async fn read_control(mut frames: Frames<Stream>, out: Outlet) -> LinkEnd {
     let pace = Limiter::new(CONTROL_BYTES_PER_SECOND);
     loop {
-        loop {
-            match codec::decode_control(&buffer) {
-                Ok(Some((message, took))) => {
-                    let _ = buffer.split_to(took);
-                    if events.send(NetEvent::Control { peer, message }).await.is_err() {
-                        return LinkEnd::Closed;
-                    }
-                }
-                Ok(None) => break,
-                Err(fault) => return LinkEnd::Fault(fault),
-            }
-        }
-        match stream.read(&mut chunk).await {
-            Ok(0) | Err(_) => return LinkEnd::Closed,
-            Ok(n) => {
-                buffer.extend_from_slice(&chunk[..n]);
-                pace.take(n).await;
-            }
-        }
-    }
-}
-
-async fn read_data(peer: PeerId, stream: impl AsyncRead + Unpin, events: mpsc::Sender<NetEvent>) -> LinkEnd {
-    let mut stream = futures::io::BufReader::with_capacity(DATA_CHUNK_BYTES, stream);
-    loop {
-        let frame = match read_frame(&mut stream).await {
-            Ok(Ok(frame)) => frame,
-            Ok(Err(fault)) => return LinkEnd::Fault(fault),
-            Err(_) => return LinkEnd::Closed,
+        let (message, bytes) = match frames.control().await {
+            Ok(read) => read,
+            Err(end) => return end.into(),
         };
-        let event = NetEvent::Data { peer, header: frame.header, bytes: frame.bytes };
-        if events.send(event).await.is_err() {
+        pace.take(bytes).await;
+        let peer = out.peer;
+        if out.say(NetEvent::Control { peer, message }).await.is_err() {
             return LinkEnd::Closed;
         }
     }
 }
 
-async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Result<DataFrame, WireError>> {
-    let mut prefix = Vec::with_capacity(4);
-    let length = loop {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).await?;
-        prefix.push(byte[0]);
-        match codec::decode_data_length(&prefix) {
-            Ok(Some((length, _))) => break length,
-            Ok(None) => {}
-            Err(fault) => return Ok(Err(fault)),
+async fn read_data(mut frames: Frames<Stream>, out: Outlet) -> LinkEnd {
+    loop {
+        let DataFrame { header, bytes } = match frames.data().await {
+            Ok(frame) => frame,
+            Err(end) => return end.into(),
+        };
+        let peer = out.peer;
+        if out.say(NetEvent::Data { peer, header, bytes }).await.is_err() {
+            return LinkEnd::Closed;
         }
-    };
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await?;
-    let body = Bytes::from(body);
-    Ok(codec::decode_data_header(&body).map(|(header, at)| DataFrame { header, bytes: body.slice(at..) }))
+    }
 }
 
 async fn write_control(mut stream: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Message>) -> LinkEnd {
@@ -206,11 +183,10 @@ async fn write_control(mut stream: impl AsyncWrite + Unpin, mut queue: mpsc::Rec
 }
 
 async fn write_data(
-    peer: PeerId,
     mut stream: impl AsyncWrite + Unpin,
     mut queue: mpsc::Receiver<(DataFrame, u64)>,
     queued: Arc<Mutex<BTreeSet<u64>>>,
-    events: mpsc::Sender<NetEvent>,
+    out: Outlet,
 ) -> LinkEnd {
     while let Some((frame, token)) = queue.recv().await {
         if !lock(&queued).remove(&token) {
@@ -225,7 +201,8 @@ async fn write_data(
                 return LinkEnd::Closed;
             }
         }
-        if events.send(NetEvent::Written { peer, token }).await.is_err() {
+        let peer = out.peer;
+        if out.say(NetEvent::Written { peer, token }).await.is_err() {
             return LinkEnd::Closed;
         }
     }

@@ -5,13 +5,22 @@
 //! connection.
 
 mod address;
+mod choice;
 mod connections;
+mod discovery;
+mod events;
+mod frames;
+mod gate;
 mod link;
+mod listeners;
+mod muxer;
+mod socket;
 mod streams;
 
+pub use events::NetEvents;
 pub use link::DataFrame;
 
-use connections::{Connections, Request};
+use connections::{Connections, Request, Task};
 use samara_protocol::id::PeerId;
 use samara_protocol::wire::codec::WireError;
 use samara_protocol::wire::{DataHeader, Message};
@@ -133,6 +142,11 @@ pub enum NetEvent {
         /// Where.
         address: String,
     },
+    /// This process listens here no longer.
+    NotListening {
+        /// Where.
+        address: String,
+    },
     /// A connection did not come to be.
     Refused {
         /// With whom, where known.
@@ -152,23 +166,18 @@ pub enum NetEvent {
 /// The handle.
 #[derive(Debug)]
 pub struct Net {
-    local_peer: PeerId,
     connections: Arc<Connections>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Net {
-    /// Starts listening. All listen addresses must work.
-    pub async fn start(options: NetOptions) -> Result<(Self, mpsc::Receiver<NetEvent>), NetError> {
-        let (events, events_out) = mpsc::channel(EVENTS_MAX);
+    /// Starts listening, in a Tokio runtime. All listen addresses must work.
+    pub fn start(options: &NetOptions) -> Result<(Self, NetEvents), NetError> {
+        let (signals, signals_out) = mpsc::channel(EVENTS_MAX);
         let connections = Arc::new(Connections::default());
-        let (local_peer, task) = connections::start(options, connections.clone(), events).await?;
-        Ok((Self { local_peer, connections, task }, events_out))
-    }
-
-    /// Who we are.
-    pub fn local_peer(&self) -> PeerId {
-        self.local_peer
+        let events = NetEvents::new(signals_out, signals.downgrade(), connections.clone());
+        let task = tokio::spawn(Task::new(options, connections.clone(), signals)?.run());
+        Ok((Self { connections, task }, events))
     }
 
     /// Queues a message. A peer whose queue is full is disconnected.
@@ -208,3 +217,6 @@ impl Net {
         self.task.abort();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,18 +11,14 @@ use libp2p::swarm::{
     Stream, StreamProtocol, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// How long a stream may take to be agreed on.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most refused peers that are remembered.
-const REFUSED_MAX: usize = 4096;
 
 /// What a stream is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,111 +161,41 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::DialUpgradeError(_) => self.events.push_back(HandlerEvent::Unusable),
             _ => {}
         }
-        self.events.truncate(8);
     }
 }
 
-/// Hands connections' streams to the network's task, and turns refused peers and crowded addresses away.
-#[derive(Debug)]
+/// Hands connections' streams to the network's task.
+#[derive(Debug, Default)]
 pub(super) struct Streams {
     events: VecDeque<(PeerId, ConnectionId, HandlerEvent)>,
-    refused: BTreeMap<PeerId, Instant>,
-    addresses: HashMap<ConnectionId, IpAddr>,
-    per_address_max: usize,
-}
-
-/// Why a connection was turned away.
-#[derive(Debug, thiserror::Error)]
-enum Denied {
-    #[error("the peer is refused for a while")]
-    Refused,
-    #[error("too many connections from one address")]
-    Crowded,
-}
-
-impl Streams {
-    pub(super) fn new(per_address_max: usize) -> Self {
-        Self { events: VecDeque::new(), refused: BTreeMap::new(), addresses: HashMap::new(), per_address_max }
-    }
-
-    /// Refuses a peer until a time.
-    pub(super) fn refuse(&mut self, peer: PeerId, duration: Duration) {
-        let now = Instant::now();
-        self.refused.retain(|_, until| *until > now);
-        if self.refused.len() < REFUSED_MAX {
-            self.refused.insert(peer, now + duration);
-        }
-    }
-
-    pub(super) fn is_refused(&self, peer: &PeerId) -> bool {
-        self.refused.get(peer).is_some_and(|until| *until > Instant::now())
-    }
-
-    fn admit(&self, peer: &PeerId) -> Result<(), ConnectionDenied> {
-        if self.is_refused(peer) { Err(ConnectionDenied::new(Denied::Refused)) } else { Ok(()) }
-    }
-}
-
-fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
-    address.iter().find_map(|part| match part {
-        libp2p::multiaddr::Protocol::Ip4(ip) => Some(ip.into()),
-        libp2p::multiaddr::Protocol::Ip6(ip) => Some(ip.into()),
-        _ => None,
-    })
 }
 
 impl NetworkBehaviour for Streams {
     type ConnectionHandler = Handler;
     type ToSwarm = (PeerId, ConnectionId, HandlerEvent);
 
-    fn handle_pending_inbound_connection(
-        &mut self,
-        _: ConnectionId,
-        _: &Multiaddr,
-        remote: &Multiaddr,
-    ) -> Result<(), ConnectionDenied> {
-        let Some(ip) = ip_of(remote) else { return Ok(()) };
-        let same = self.addresses.values().filter(|other| **other == ip).count();
-        if same >= self.per_address_max { Err(ConnectionDenied::new(Denied::Crowded)) } else { Ok(()) }
-    }
-
     fn handle_established_inbound_connection(
         &mut self,
-        id: ConnectionId,
-        peer: PeerId,
+        _: ConnectionId,
+        _: PeerId,
         _: &Multiaddr,
-        remote: &Multiaddr,
+        _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.admit(&peer)?;
-        if let Some(ip) = ip_of(remote) {
-            self.addresses.insert(id, ip);
-        }
         Ok(Handler::new())
     }
 
     fn handle_established_outbound_connection(
         &mut self,
         _: ConnectionId,
-        peer: PeerId,
+        _: PeerId,
         _: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.admit(&peer)?;
         Ok(Handler::new())
     }
 
-    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
-        match event {
-            FromSwarm::ConnectionClosed(closed) => {
-                self.addresses.remove(&closed.connection_id);
-            }
-            FromSwarm::ListenFailure(failure) => {
-                self.addresses.remove(&failure.connection_id);
-            }
-            _ => {}
-        }
-    }
+    fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
 
     fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
         self.events.push_back((peer, id, event));

@@ -1,4 +1,7 @@
 //! Beginning connections: the smaller identity dials, the larger waits for it.
+//!
+//! Each from a port of its own: two dials from listening port to listening port would meet as one connection with two
+//! beginnings.
 
 use super::{LARGER_WAITS, Request, Task, address};
 use libp2p::Multiaddr;
@@ -13,7 +16,7 @@ impl Task {
             Some(peer) => self.dial_now(peer, &addresses),
             None => {
                 if let Some(address) = addresses.iter().find_map(|a| a.parse::<Multiaddr>().ok()) {
-                    self.begin(DialOpts::from(address));
+                    self.begin(DialOpts::unknown_peer_id().address(address).allocate_new_port().build());
                 }
             }
         }
@@ -25,12 +28,13 @@ impl Task {
         let Some(id) = address::to_libp2p(peer) else { return };
         if addresses.is_empty()
             || self.open.contains_key(&peer)
-            || self.swarm.behaviour().streams.is_refused(&id)
+            || self.swarm.behaviour().gate.is_refused(&id)
         {
             return;
         }
         let condition = PeerCondition::DisconnectedAndNotDialing;
-        self.begin(DialOpts::peer_id(id).condition(condition).addresses(addresses).build());
+        let dial = DialOpts::peer_id(id).condition(condition).addresses(addresses);
+        self.begin(dial.allocate_new_port().build());
     }
 
     fn begin(&mut self, options: DialOpts) {

@@ -1,0 +1,171 @@
+//! A libp2p behaviour that turns connections away: of refused peers, from crowded addresses, and second ones.
+//!
+//! Connections that are not yet authenticated count as much as those that are: an address that opens sockets and
+//! says nothing leaves room for others. A connection that we dialled is given up here, before a stream is opened on
+//! it, if [`choice::is_dial_kept`] says so; the other side relies on that.
+
+use super::choice::{self, Held};
+use libp2p::core::{Endpoint, transport::PortUse};
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent,
+    ToSwarm, dummy,
+};
+use libp2p::{Multiaddr, PeerId};
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Most refused peers that are remembered.
+const REFUSED_MAX: usize = 4096;
+/// Connections from one address that may be on their way in at once: a few devices behind one router begin together.
+pub(super) const PENDING_PER_ADDRESS_MAX: usize = 16;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    ip: IpAddr,
+    is_pending: bool,
+}
+
+/// The behaviour.
+#[derive(Debug)]
+pub(super) struct Gate {
+    me: PeerId,
+    refused: BTreeMap<PeerId, Instant>,
+    places: HashMap<ConnectionId, Place>,
+    held: BTreeMap<PeerId, BTreeMap<ConnectionId, Held>>,
+    per_address_max: usize,
+}
+
+/// Why a connection was turned away.
+#[derive(Debug, thiserror::Error)]
+enum Denied {
+    #[error("the peer is refused for a while")]
+    Refused,
+    #[error("too many connections from one address")]
+    Crowded,
+    #[error("there is a connection with this peer")]
+    Second,
+}
+
+impl Gate {
+    pub(super) fn new(me: PeerId, per_address_max: usize) -> Self {
+        Self { me, refused: BTreeMap::new(), places: HashMap::new(), held: BTreeMap::new(), per_address_max }
+    }
+
+    /// Refuses a peer until a time.
+    pub(super) fn refuse(&mut self, peer: PeerId, duration: Duration) {
+        let now = Instant::now();
+        self.refused.retain(|_, until| *until > now);
+        if self.refused.len() < REFUSED_MAX {
+            self.refused.insert(peer, now + duration);
+        }
+    }
+
+    pub(super) fn is_refused(&self, peer: &PeerId) -> bool {
+        self.refused.get(peer).is_some_and(|until| *until > Instant::now())
+    }
+
+    /// A connection has all its streams.
+    pub(super) fn on_live(&mut self, peer: &PeerId, id: ConnectionId) {
+        if let Some(held) = self.held.get_mut(peer).and_then(|of_peer| of_peer.get_mut(&id)) {
+            held.is_live = true;
+        }
+    }
+
+    fn admit(&self, peer: &PeerId) -> Result<(), ConnectionDenied> {
+        if self.is_refused(peer) { Err(ConnectionDenied::new(Denied::Refused)) } else { Ok(()) }
+    }
+}
+
+fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    address.iter().find_map(|part| match part {
+        libp2p::multiaddr::Protocol::Ip4(ip) => Some(ip.into()),
+        libp2p::multiaddr::Protocol::Ip6(ip) => Some(ip.into()),
+        _ => None,
+    })
+}
+
+impl NetworkBehaviour for Gate {
+    type ConnectionHandler = dummy::ConnectionHandler;
+    type ToSwarm = Infallible;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        _: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        let Some(ip) = ip_of(remote) else { return Ok(()) };
+        let same = self.places.values().filter(|place| place.ip == ip);
+        let (all, pending) =
+            same.fold((0, 0), |(all, pending), place| (all + 1, pending + usize::from(place.is_pending)));
+        if all >= self.per_address_max || pending >= PENDING_PER_ADDRESS_MAX {
+            return Err(ConnectionDenied::new(Denied::Crowded));
+        }
+        self.places.insert(id, Place { ip, is_pending: true });
+        Ok(())
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.admit(&peer)?;
+        if let Some(place) = self.places.get_mut(&id) {
+            place.is_pending = false;
+        }
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.admit(&peer)?;
+        let others = self.held.get(&peer).into_iter().flat_map(BTreeMap::values);
+        if !choice::is_dial_kept(self.me < peer, others) {
+            return Err(ConnectionDenied::new(Denied::Second));
+        }
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(new) => {
+                let held = Held { dialled_by_us: new.endpoint.is_dialer(), is_live: false };
+                self.held.entry(new.peer_id).or_default().insert(new.connection_id, held);
+            }
+            FromSwarm::ConnectionClosed(closed) => {
+                self.places.remove(&closed.connection_id);
+                if let Some(of_peer) = self.held.get_mut(&closed.peer_id) {
+                    of_peer.remove(&closed.connection_id);
+                    if of_peer.is_empty() {
+                        self.held.remove(&closed.peer_id);
+                    }
+                }
+            }
+            FromSwarm::ListenFailure(failure) => {
+                self.places.remove(&failure.connection_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        Poll::Pending
+    }
+}
