@@ -48,6 +48,11 @@ pub enum Input {
         /// Where (multiaddr text).
         addresses: Vec<String>,
     },
+    /// An [`Action::Dial`] came to nothing.
+    DialFailed {
+        /// Whom it was to reach.
+        peer: PeerId,
+    },
     /// A control message arrived.
     Received {
         /// From whom.
@@ -274,7 +279,7 @@ pub enum Action {
         /// Which.
         id: DocumentId,
     },
-    /// Connect to a peer, unless it is connected or being dialled. Nothing is answered when that fails.
+    /// Connect to a peer, unless it is connected or being dialled; `Connected` or `DialFailed` may follow.
     Dial {
         /// Whom, where known.
         peer: Option<PeerId>,

@@ -210,7 +210,12 @@ impl Driver {
                 self.listen.retain(|held| *held != address);
                 self.machine.listening(self.listen.clone());
             }
-            NetEvent::Refused { peer, why } => tracing::debug!(?peer, why, "connection refused"),
+            NetEvent::Refused { peer, why } => {
+                tracing::debug!(?peer, why, "connection refused");
+                if let Some(peer) = peer {
+                    self.handle(Input::DialFailed { peer });
+                }
+            }
             NetEvent::WireFault { .. } => {}
         }
     }

@@ -197,6 +197,7 @@ fn every_numbered_rule_of_the_documentation_is_cited_by_a_test() {
         include_str!("../trust/tests/verdicts.rs"),
         include_str!("../rollout/tests.rs"),
         tests_of(include_str!("../artifact/mod.rs")),
+        tests_of(include_str!("kinds/release.rs")),
     ];
     let cited: std::collections::BTreeSet<&str> =
         tests.iter().flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric())).collect();

@@ -94,6 +94,7 @@ impl Mesh {
             Input::Connected { peer } => self.on_connected(peer, now),
             Input::Disconnected { peer } => self.forget(peer, now),
             Input::Heard { peer, addresses } => self.choice.heard(peer, addresses, now),
+            Input::DialFailed { peer } => self.choice.fail(peer, now),
             Input::Received { peer, message } => self.on_received(peer, message, now),
             Input::Admitted { peer, enrolled_device } => self.on_admitted(peer, enrolled_device, now),
             Input::DataReceived { peer, header, ticket } => self.on_data(peer, header, ticket, now),

@@ -19,7 +19,7 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A neighbour that left sooner than this had no place for us: the waits go on growing.
 const STAYED_MIN: Duration = Duration::from_secs(10);
-/// A dial that led to nothing for so long no longer counts as a neighbour to be.
+/// A dial without any word for so long no longer counts as a neighbour to be.
 const DIAL_MAX: Duration = Duration::from_secs(5);
 /// Dials begun at once, so that a site's start is not a storm; the next ones follow after [`ROUND`].
 const DIALS_PER_ROUND_MAX: usize = 8;
@@ -113,6 +113,13 @@ impl Choice {
         }
         self.book.insert(Key::Peer(peer), Entry::new(addresses, now));
         self.due = Some(now);
+    }
+
+    /// A dial came to nothing: another one may be tried in its place.
+    pub fn fail(&mut self, peer: PeerId, now: Timestamp) {
+        if self.book.get_mut(&Key::Peer(peer)).is_some_and(|entry| entry.dialled.take().is_some()) {
+            self.due = Some(now);
+        }
     }
 
     /// A peer became a neighbour and says where it listens.
@@ -387,8 +394,14 @@ mod tests {
         book.hear(1..2001, at(0));
         let last = peer(9999);
         book.0.heard(last, vec!["/ip4/1.1.1.2/tcp/1".into()], at(0));
-        let dials: Vec<Dial> = (1..800).flat_map(|i| book.poll(Timestamp::from_millis(i * 250))).collect();
-        assert!(dials.iter().any(|dial| dial.peer == Some(last)));
+        let mut tried = std::collections::BTreeSet::new();
+        for now in (1..800).map(|i| Timestamp::from_millis(i * 250)) {
+            for peer in book.poll(now).into_iter().filter_map(|dial| dial.peer) {
+                tried.insert(peer);
+                book.0.fail(peer, now);
+            }
+        }
+        assert!(tried.contains(&last), "{} of 2001 were tried", tried.len());
     }
 
     #[test]

@@ -308,8 +308,9 @@ mod tests {
         artifact.validate().unwrap_err().to_string()
     }
 
+    // D7
     #[test]
-    fn d7_what_is_installed_of_a_file_are_its_bytes_and_of_a_tree_its_file_list() {
+    fn what_is_installed_of_a_file_are_its_bytes_and_of_a_tree_its_file_list() {
         assert!(artifact(ArtifactKind::File, 1, None).validate().is_ok());
         assert!(artifact(ArtifactKind::Tree, 2, Some(2)).validate().is_ok());
         for wrong in [artifact(ArtifactKind::File, 2, None), artifact(ArtifactKind::Tree, 1, Some(2))] {
