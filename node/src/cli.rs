@@ -151,8 +151,10 @@ fn for_people(view: &StatusView) -> String {
     lines.join("\n")
 }
 
+/// One thread for the whole mesh: what arrives is small and often, and waking a second thread for it costs more processor
+/// time and memory than it saves. Disk and documents have threads of their own.
 fn runtime() -> Result<tokio::runtime::Runtime, (u8, String)> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|e| (EXIT_FAILED, e.to_string()))
 }
 

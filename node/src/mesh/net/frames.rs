@@ -112,6 +112,10 @@ impl<S: AsyncRead + Unpin> Frames<S> {
         self.start += bytes;
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
+            // A large frame is no reason to hold its room while the peer is silent.
+            if self.buffer.len() > PORTION_BYTES {
+                self.buffer = Vec::new();
+            }
         }
         // What follows has begun at the latest now.
         self.begun = (self.end > 0).then(Instant::now);

@@ -1,4 +1,8 @@
-//! A libp2p behaviour that turns connections away: of refused peers, from crowded addresses, and second ones.
+//! A libp2p behaviour that turns connections away: of refused peers, from crowded addresses, second ones, and those for
+//! which there is no place at all.
+//!
+//! libp2p's own `connection_limits` would bound the places too, but keeps an entry for every identity that ever came
+//! (0.7): whoever makes up identities fills memory.
 //!
 //! Connections that are not yet authenticated count as much as those that are: an address that opens sockets and
 //! says nothing leaves room for others. A connection that we dialled is given up here, before a stream is opened on
@@ -11,7 +15,7 @@ use libp2p::swarm::{
     ToSwarm, dummy,
 };
 use libp2p::{Multiaddr, PeerId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::task::{Context, Poll};
@@ -22,6 +26,10 @@ use tokio::time::Instant;
 const REFUSED_MAX: usize = 4096;
 /// Connections from one address that may be on their way in at once: a few devices behind one router begin together.
 pub(super) const PENDING_PER_ADDRESS_MAX: usize = 16;
+/// Connections that may be on their way in at once, and as many out.
+const PENDING_MAX: usize = 64;
+/// Connections with one peer: the one in use, one that replaces it, and one that is still being closed.
+const PER_PEER_MAX: usize = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
@@ -36,6 +44,8 @@ pub(super) struct Gate {
     refused: BTreeMap<PeerId, Instant>,
     places: HashMap<ConnectionId, Place>,
     held: BTreeMap<PeerId, BTreeMap<ConnectionId, Held>>,
+    dials: HashSet<ConnectionId>,
+    connections_max: usize,
     per_address_max: usize,
 }
 
@@ -48,11 +58,21 @@ enum Denied {
     Crowded,
     #[error("there is a connection with this peer")]
     Second,
+    #[error("too many connections")]
+    Full,
 }
 
 impl Gate {
-    pub(super) fn new(me: PeerId, per_address_max: usize) -> Self {
-        Self { me, refused: BTreeMap::new(), places: HashMap::new(), held: BTreeMap::new(), per_address_max }
+    pub(super) fn new(me: PeerId, connections_max: usize, per_address_max: usize) -> Self {
+        Self {
+            me,
+            refused: BTreeMap::new(),
+            places: HashMap::new(),
+            held: BTreeMap::new(),
+            dials: HashSet::new(),
+            connections_max,
+            per_address_max,
+        }
     }
 
     /// Refuses a peer until a time.
@@ -76,7 +96,15 @@ impl Gate {
     }
 
     fn admit(&self, peer: &PeerId) -> Result<(), ConnectionDenied> {
-        if self.is_refused(peer) { Err(ConnectionDenied::new(Denied::Refused)) } else { Ok(()) }
+        let with_peer = self.held.get(peer).map_or(0, BTreeMap::len);
+        let all: usize = self.held.values().map(BTreeMap::len).sum();
+        if self.is_refused(peer) {
+            Err(ConnectionDenied::new(Denied::Refused))
+        } else if with_peer >= PER_PEER_MAX || all >= self.connections_max {
+            Err(ConnectionDenied::new(Denied::Full))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -98,6 +126,9 @@ impl NetworkBehaviour for Gate {
         _: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
+        if self.places.values().filter(|place| place.is_pending).count() >= PENDING_MAX {
+            return Err(ConnectionDenied::new(Denied::Full));
+        }
         let Some(ip) = ip_of(remote) else { return Ok(()) };
         let same = self.places.values().filter(|place| place.ip == ip);
         let (all, pending) =
@@ -123,6 +154,20 @@ impl NetworkBehaviour for Gate {
         Ok(dummy::ConnectionHandler)
     }
 
+    fn handle_pending_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        _: Option<PeerId>,
+        _: &[Multiaddr],
+        _: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        if self.dials.len() >= PENDING_MAX {
+            return Err(ConnectionDenied::new(Denied::Full));
+        }
+        self.dials.insert(id);
+        Ok(Vec::new())
+    }
+
     fn handle_established_outbound_connection(
         &mut self,
         _: ConnectionId,
@@ -142,6 +187,7 @@ impl NetworkBehaviour for Gate {
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(new) => {
+                self.dials.remove(&new.connection_id);
                 let held = Held { dialled_by_us: new.endpoint.is_dialer(), is_live: false };
                 self.held.entry(new.peer_id).or_default().insert(new.connection_id, held);
             }
@@ -153,6 +199,9 @@ impl NetworkBehaviour for Gate {
                         self.held.remove(&closed.peer_id);
                     }
                 }
+            }
+            FromSwarm::DialFailure(failure) => {
+                self.dials.remove(&failure.connection_id);
             }
             FromSwarm::ListenFailure(failure) => {
                 self.places.remove(&failure.connection_id);

@@ -17,8 +17,8 @@ use yamux::{Connection, ConnectionError, Mode, Stream};
 /// Streams of a connection: four, and room while they open.
 const STREAMS_MAX: usize = 8;
 /// Bytes that a peer may have sent and nobody here has read: the specification's 256 KiB for each stream, and what
-/// one stream needs at 1 Gbit/s and 30 ms.
-const UNREAD_BYTES_MAX: usize = STREAMS_MAX * yamux::DEFAULT_CREDIT as usize + (4 << 20);
+/// one stream needs at 1 Gbit/s and 8 ms, or 100 Mbit/s and 80 ms.
+const UNREAD_BYTES_MAX: usize = STREAMS_MAX * yamux::DEFAULT_CREDIT as usize + (1 << 20);
 /// How long saying goodbye may take.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 

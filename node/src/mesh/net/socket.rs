@@ -26,8 +26,10 @@ const REST_MAX: Duration = Duration::from_millis(8);
 const REST_MIN: Duration = Duration::from_millis(1);
 /// Fewer bytes are control messages, which shall not wait for each other.
 const BULK_BYTES: usize = 1024;
-/// Bytes read at once: about a Noise frame.
+/// Bytes read at once: about a Noise frame. Less until a read was full: most connections only say a few words, and
+/// those of a flood never get that far.
 const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES_FIRST: usize = 4 * 1024;
 
 /// The socket.
 pub(super) struct Socket {
@@ -37,6 +39,8 @@ pub(super) struct Socket {
     /// What of the buffer is still to be taken.
     start: usize,
     end: usize,
+    /// Whether the last read filled the buffer: there may be more.
+    is_full: bool,
     /// Bytes that were read since the last decision to rest or not, and when that was.
     gathered: usize,
     since: Instant,
@@ -58,15 +62,19 @@ impl Socket {
         Ok(Self {
             reader: Reader::Watched(watch(reader, Interest::READABLE)?),
             writer: watch(writer, Interest::WRITABLE)?,
-            buffer: vec![0; READ_BYTES].into(),
+            buffer: vec![0; READ_BYTES_FIRST].into(),
             start: 0,
             end: 0,
+            is_full: false,
             gathered: 0,
             since: Instant::now(),
         })
     }
 
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_full && self.buffer.len() < READ_BYTES {
+            self.buffer = vec![0; READ_BYTES].into();
+        }
         loop {
             match &mut self.reader {
                 Reader::Watched(watched) => {
@@ -97,7 +105,8 @@ impl Socket {
     fn on_read(&mut self, bytes: usize) {
         (self.start, self.end) = (0, bytes);
         self.gathered += bytes;
-        if !(BULK_BYTES..READ_BYTES).contains(&bytes) {
+        self.is_full = bytes == self.buffer.len();
+        if bytes < BULK_BYTES || self.is_full {
             return;
         }
         let now = Instant::now();

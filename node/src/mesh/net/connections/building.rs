@@ -13,20 +13,15 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{PeerId, Swarm, connection_limits, memory_connection_limits, noise, tcp};
+use libp2p::{PeerId, Swarm, memory_connection_limits, noise, tcp};
 use std::time::Duration;
 
-/// Connections that may be on their way at once, in and out.
-const PENDING_MAX: u32 = 64;
-/// Connections with one peer: the one in use, one that replaces it, and one that is still being closed.
-const PER_PEER_MAX: u32 = 3;
 /// How long a connection may take to be authenticated.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// Everything that decides about connections.
 #[derive(NetworkBehaviour)]
 pub(in crate::mesh::net) struct Behaviour {
-    limits: connection_limits::Behaviour,
     memory: memory_connection_limits::Behaviour,
     pub(in crate::mesh::net) gate: Gate,
     streams: Streams,
@@ -50,16 +45,10 @@ pub(in crate::mesh::net) fn transport(
 /// The swarm of this identity; it listens nowhere yet.
 pub(super) fn swarm(keypair: &Keypair, options: &NetOptions) -> Result<Swarm<Behaviour>, NetError> {
     let me = keypair.public().to_peer_id();
-    let limits = connection_limits::ConnectionLimits::default()
-        .with_max_pending_incoming(Some(PENDING_MAX))
-        .with_max_pending_outgoing(Some(PENDING_MAX))
-        .with_max_established(Some(options.connections_max))
-        .with_max_established_per_peer(Some(PER_PEER_MAX));
     let discovery = options.mdns.then(|| Discovery::new(me)).transpose();
     let behaviour = Behaviour {
-        limits: connection_limits::Behaviour::new(limits),
         memory: memory_connection_limits::Behaviour::with_max_bytes(options.memory_bytes_max),
-        gate: Gate::new(me, options.connections_per_address_max),
+        gate: Gate::new(me, options.connections_max as usize, options.connections_per_address_max),
         streams: Streams::default(),
         discovery: Toggle::from(discovery.map_err(|e| NetError::Start(e.to_string()))?),
     };
