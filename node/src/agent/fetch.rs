@@ -3,7 +3,6 @@
 use super::Agent;
 use crate::mesh::store::StoreError;
 use samara_protocol::document::{Artifact, BlobRef, Release};
-use samara_protocol::geometry::Geometry;
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::mesh::Input;
 use samara_protocol::piece_set::PieceSet;
@@ -154,6 +153,8 @@ impl Agent {
         }
         work.phase = Phase::Verified;
         let content_bytes: u64 = work.blobs.iter().map(|b| b.size).sum();
+        // Whoever reads the next line may ask at once where the bytes came from.
+        self.show_status().await;
         tracing::info!(target: "samara", event = "release_verified", release = %id, content_bytes, "every byte is verified");
         self.start_install().await;
     }
@@ -240,9 +241,4 @@ impl Agent {
             }
         }
     }
-}
-
-/// The shape of a blob, for views.
-pub(super) fn geometry_of(blob: &BlobRef) -> Option<Geometry> {
-    blob.geometry().ok()
 }

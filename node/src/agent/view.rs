@@ -1,7 +1,7 @@
 //! The agent's state as the local API shows it.
 
 use super::Agent;
-use super::fetch::{Phase, geometry_of};
+use super::fetch::Phase;
 use crate::api::{NeighbourView, ReleaseView, StatusView};
 use crate::mesh::MeshView;
 use samara_protocol::geometry::PieceIndex;
@@ -57,10 +57,10 @@ impl Agent {
             for (peer, bytes) in &stats.received {
                 *sources.entry(*peer).or_default() += bytes;
             }
-            bytes_have += match geometry_of(blob) {
-                Some(_) if stats.have == stats.pieces => blob.size,
-                Some(g) => u64::from(stats.have) * g.piece_len(PieceIndex(0)),
-                None => 0,
+            bytes_have += match blob.geometry() {
+                Ok(_) if stats.have == stats.pieces => blob.size,
+                Ok(geometry) => u64::from(stats.have) * geometry.piece_len(PieceIndex(0)),
+                Err(_) => 0,
             };
         }
         ReleaseView {

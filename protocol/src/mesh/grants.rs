@@ -4,7 +4,7 @@ use super::{Action, Mesh};
 use crate::geometry::PieceIndex;
 use crate::id::{ContentHash, PeerId};
 use crate::neighbour::Neighbour;
-use crate::swarm::ledger::{Acked, Candidate, Grant, Patience, Reason};
+use crate::swarm::grant::{Acked, Candidate, Grant, Patience, Reason};
 use crate::swarm::{Origin, Swarm};
 use crate::time::Timestamp;
 use crate::wire::{Credit, DataHeader, Message, ServeMode};

@@ -3,6 +3,7 @@
 //! Bytes and signatures are absent; the geometry is already trusted.
 //! [`order`] and [`picker`] are the receiver's side, [`holders`] and [`ledger`] the sender's on a scarce link.
 
+pub mod grant;
 pub mod holders;
 pub mod ledger;
 pub mod order;

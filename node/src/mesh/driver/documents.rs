@@ -69,12 +69,13 @@ impl Driver {
                 self.handle(Input::DocumentHeld { offer: document.offer(), from, replaces: None });
             }
             Outcome::Held { document, from, replaces, is_new: true } => {
-                let members =
-                    matches!(*document, VerifiedDocument::Enrollment(_) | VerifiedDocument::TrustRoot(_));
+                let concerned = match &*document {
+                    VerifiedDocument::Enrollment(enrollment) => vec![enrollment.device],
+                    VerifiedDocument::TrustRoot(_) => self.admitted.keys().copied().collect(),
+                    _ => Vec::new(),
+                };
                 self.hold(*document, from, replaces);
-                if members {
-                    self.judge_again();
-                }
+                self.judge_again(&concerned);
             }
             Outcome::Refused { peer, id, why, verdict } => {
                 say_refused(peer, id, &why, verdict);
@@ -103,12 +104,13 @@ impl Driver {
         self.handle(Input::Admitted { peer, enrolled_device });
     }
 
-    /// Membership may have changed with an enrollment or a trust root: every neighbour is judged anew.
-    fn judge_again(&mut self) {
-        let shown: Vec<_> =
-            self.admitted.iter().map(|(&peer, member)| (peer, member.enrollment.clone())).collect();
-        for (peer, enrollment) in shown {
-            self.ask(Job::Admit { peer, enrollment });
+    /// Membership may have changed: with an enrollment that of its device, with a trust root that of every neighbour. No
+    /// more than that, for the enrollments of a whole site come at once.
+    fn judge_again(&mut self, peers: &[PeerId]) {
+        for &peer in peers {
+            if let Some(member) = self.admitted.get(&peer) {
+                self.ask(Job::Admit { peer, enrollment: member.enrollment.clone() });
+            }
         }
     }
 
