@@ -10,7 +10,7 @@ use super::{Action, DisconnectReason, Input, MeshConfig, SwarmPeer, SwarmStats, 
 use crate::catalog::Catalog;
 use crate::geometry::PieceRange;
 use crate::id::{ContentHash, PeerId};
-use crate::neighbour::rate::RateMeter;
+use crate::neighbour::rate::{RateMeter, Smoothed};
 use crate::neighbour::{AddressBook, Choice, Neighbour, ScarceWindow, Uploads};
 use crate::rng::Prng;
 use crate::swarm::Swarm;
@@ -51,6 +51,8 @@ pub struct Mesh {
     pub(super) safety_is_stale: bool,
     pub(super) inflight_is_full: bool,
     pub(super) received_rate: RateMeter,
+    /// How long requests take.
+    pub(super) answer_time: Smoothed,
     tick_at: Option<Timestamp>,
     pub(super) announce_at: Option<Timestamp>,
     watch_at: Option<Timestamp>,
@@ -80,6 +82,7 @@ impl Mesh {
             safety_is_stale: false,
             inflight_is_full: false,
             received_rate: RateMeter::default(),
+            answer_time: Smoothed::default(),
             tick_at: None,
             announce_at: None,
             watch_at: None,

@@ -224,7 +224,9 @@ impl Mesh {
             return self.violation(peer, "sent a range outside the artifact", now);
         }
         let bytes = swarm.bytes(range);
-        let was_asked = neighbour.budget.arrive(content, range, now);
+        let took = neighbour.budget.arrive(content, range, now);
+        took.into_iter().for_each(|took| self.answer_time.sample(took));
+        let was_asked = took.is_some();
         let is_grant = !was_asked && neighbour.mode == ServeMode::Grant;
         if !was_asked && !is_grant {
             if neighbour.strays == 0 {
@@ -366,7 +368,8 @@ impl Mesh {
                 self.cancel(peer, asked.content, asked.range);
             }
         }
-        let before = now - self.config.limits.overdue_min;
+        // Where everything takes long, late is later: a second copy would only take the place of another piece.
+        let before = now - self.config.limits.overdue_min.max(self.answer_time.get() * 4);
         let contents: Vec<ContentHash> =
             self.swarms.iter().filter(|(_, s)| s.takes()).map(|(c, _)| *c).collect();
         for content in contents {

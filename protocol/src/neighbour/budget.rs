@@ -61,14 +61,15 @@ impl Budget {
         self.bytes += bytes;
     }
 
-    /// A range arrived; false if it was not asked for.
-    pub fn arrive(&mut self, content: ContentHash, range: PieceRange, now: Timestamp) -> bool {
-        let Some(asked) = self.take(content, range) else { return false };
+    /// A range arrived: how long it took, if it was asked for.
+    pub fn arrive(&mut self, content: ContentHash, range: PieceRange, now: Timestamp) -> Option<Duration> {
+        let asked = self.take(content, range)?;
         self.delivered += asked.bytes;
         self.is_slow = false;
         self.last_arrival = now;
-        self.rate.sample(self.delivered - asked.delivered_before, now.since(asked.at), now);
-        true
+        let took = now.since(asked.at);
+        self.rate.sample(self.delivered - asked.delivered_before, took, now);
+        Some(took)
     }
 
     /// A range will not come or is not wanted; false if it was not asked for.

@@ -17,7 +17,7 @@ pub struct Limits {
     pub scarce_bytes_max: u64,
     /// A request is repeated elsewhere after this, or after eight expected durations when that is longer.
     pub request_timeout_min: Duration,
-    /// A request older than this may be asked of a second peer that has nothing else to give.
+    /// A request older than this, and than four usual ones, may be asked of a second peer that has nothing else to give.
     pub overdue_min: Duration,
     /// Haves that are not urgent are gathered for at most so long.
     pub have_batch: Duration,

@@ -57,6 +57,22 @@ impl MaxRate {
     }
 }
 
+/// A smoothed duration: each sample counts an eighth, as TCP smooths its round trip (RFC 6298).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Smoothed(Duration);
+
+impl Smoothed {
+    /// One sample.
+    pub fn sample(&mut self, duration: Duration) {
+        self.0 = if self.0.is_zero() { duration } else { (self.0 * 7 + duration) / 8 };
+    }
+
+    /// The smoothed duration; zero before the first sample.
+    pub fn get(self) -> Duration {
+        self.0
+    }
+}
+
 /// Bytes over a duration, as bytes per second.
 pub fn per_second(bytes: u64, over: Duration) -> u64 {
     bytes.saturating_mul(1_000_000) / (over.as_micros() as u64).max(1)
