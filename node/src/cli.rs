@@ -5,7 +5,7 @@ use crate::config::{Config, LogFormat};
 use crate::daemon::{self, DaemonError};
 use crate::state::identity;
 use clap::{Parser, Subcommand};
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
@@ -164,7 +164,11 @@ fn init_log(config: &Config, path: &Path) -> Outcome {
         let message = format!("{}: log.level = {:?}: {e}; {expected}", path.display(), config.log.level);
         (EXIT_CONFIGURATION, message)
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for a terminal; a file or a journal would keep their codes.
+    let colours =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     match config.log.format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

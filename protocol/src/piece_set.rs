@@ -109,11 +109,6 @@ impl PieceSet {
         })
     }
 
-    /// The pieces in the set that `other` lacks, ascending.
-    pub fn difference<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = PieceIndex> + 'a {
-        self.iter().filter(|&piece| !other.contains(piece))
-    }
-
     /// The shorter wire form.
     pub fn to_wire(&self) -> WirePieceSet {
         let mut runs = Vec::new();

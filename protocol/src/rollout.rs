@@ -100,7 +100,33 @@ impl SiteDocuments {
         for older in installs.iter().map(|release| release.id()).filter(|id| !newest.contains(id)) {
             decisions.insert(older, Decision::Superseded);
         }
+        self.settle_destinations(&mut decisions, facts);
         decisions
+    }
+
+    /// T16: of releases of several channels that claim one destination, the one with the higher number has it, of equal
+    /// numbers the one with the greater id; the others are not applicable.
+    fn settle_destinations(&self, decisions: &mut BTreeMap<DocumentId, Decision>, facts: &Facts) {
+        let installs = decisions.iter().filter(|(_, decision)| matches!(decision, Decision::Install { .. }));
+        let mut installs: Vec<_> = installs.filter_map(|(id, _)| self.releases.get(id)).collect();
+        installs.sort_by_key(|release| std::cmp::Reverse((release.number, release.id())));
+        let mut taken: Vec<(&str, &Verified<Release>)> = Vec::new();
+        for release in installs {
+            let wanted: Vec<&str> = artifacts_for(release, facts).map(|a| a.destination.as_str()).collect();
+            let conflict = wanted.iter().find_map(|destination| {
+                let owner = taken.iter().find(|(theirs, _)| crate::document::overlap(theirs, destination))?.1;
+                Some(format!(
+                    "{destination} belongs to {} {} ({})",
+                    owner.product, owner.version, owner.channel
+                ))
+            });
+            match conflict {
+                Some(why) => {
+                    decisions.insert(release.id(), Decision::NotApplicable(why));
+                }
+                None => taken.extend(wanted.into_iter().map(|destination| (destination, release))),
+            }
+        }
     }
 
     /// T6: a Withdrawal that names a product takes back releases of that product only.

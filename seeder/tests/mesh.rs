@@ -3,7 +3,7 @@
 mod support;
 
 use std::io::{Seek as _, SeekFrom, Write as _};
-use support::{Site, ok, samara, wait_for};
+use support::{Site, noise, ok, samara, wait_for};
 
 const MIB: usize = 1 << 20;
 
@@ -101,7 +101,7 @@ fn a_file_that_changes_while_it_is_served_is_noticed_and_never_reaches_a_device(
     let mut seeder = site.serve(&["--uplink-limit", "20mbit"]);
     wait_for("the first bytes", || (site.devices[1].release()?["bytes_have"].as_u64()? > 0).then_some(()));
     let path = site.scratch.path().join("artifact.bin");
-    std::fs::write(&path, support::noise(16 * MIB, 2)).unwrap();
+    std::fs::write(&path, noise(16 * MIB, 2)).unwrap();
     assert_eq!(seeder.wait(), 5);
     let said = std::fs::read_to_string(site.scratch.path().join("serve.log")).unwrap();
     assert!(said.contains("artifact.bin") && said.contains("changed"), "{said}");
@@ -171,4 +171,35 @@ fn a_withdrawn_release_is_not_installed_by_a_device_that_comes_later() {
             .iter()
             .all(|r| r["id"] != release || r["state"] != "installed")
     );
+}
+
+#[test]
+fn a_restart_never_puts_a_superseded_release_back() {
+    let mut site = Site::new("open", 1);
+    let (old, new) = (noise(200_000, 1), noise(200_000, 2));
+    let folder = site.scratch.path().to_path_buf();
+    std::fs::write(folder.join("old.bin"), &old).unwrap();
+    std::fs::write(folder.join("new.bin"), &new).unwrap();
+    // What the old releases need stays at hand, since the newest one installs it elsewhere.
+    (1..5).for_each(|version| site.publish(&folder.join("old.bin"), &version.to_string()));
+    let description = "[[artifact]]\npath = \"new.bin\"\nname = \"new\"\ndestination = \"app\"\n\
+                       [[artifact]]\npath = \"old.bin\"\nname = \"old\"\ndestination = \"fallback\"\n";
+    std::fs::write(folder.join("release.toml"), description).unwrap();
+    let release = folder.join("release.toml");
+    ok(samara().args(["publish", "--yes", "--site"]).arg(site.dir()).arg("--from").arg(release));
+    site.start_devices();
+    let mut seeder = site.serve(&["--until-safe"]);
+    assert_eq!(seeder.wait(), 0);
+    site.wait_installed(&new);
+    for _ in 0..3 {
+        site.devices[0].stop();
+        site.devices[0].start();
+        wait_for("the release to count as installed", || {
+            site.devices[0].release().filter(|release| release["state"] == "installed")
+        });
+        for _ in 0..20 {
+            assert!(site.devices[0].installed().unwrap() == new, "an older release is back");
+            std::thread::sleep(std::time::Duration::from_millis(25));
+        }
+    }
 }

@@ -63,7 +63,9 @@ impl Agent {
     pub(super) async fn begin(&mut self, id: DocumentId, rollout: DocumentId) {
         let Some(release) = self.documents.releases.get(&id).cloned() else { return };
         let blobs = blobs_for(&release, &self.facts);
-        let phase = if self.is_in_journal(&release) { Phase::Installed } else { Phase::Downloading };
+        // What an install under way will leave in place the journal does not yet say.
+        let is_in_place = self.installing.is_none() && self.is_in_journal(&release);
+        let phase = if is_in_place { Phase::Installed } else { Phase::Downloading };
         tracing::info!(release = %id, version = release.version, product = release.product, "release wanted");
         let work =
             Work { release, rollout, blobs, sealed: BTreeSet::new(), open: BTreeSet::new(), phase, tries: 0 };
@@ -71,6 +73,22 @@ impl Agent {
         self.open_swarms(id).await;
         self.report(id).await;
         self.on_sealed(id).await;
+    }
+
+    /// An install may have replaced what another wanted release had in place, or have been of one that is wanted no more.
+    pub(super) async fn look_again(&mut self) {
+        let is_gone = |(id, work): &(&DocumentId, &Work)| {
+            work.phase == Phase::Installed
+                && !self.aside.contains_key(id)
+                && !self.is_in_journal(&work.release)
+        };
+        let gone: Vec<DocumentId> = self.work.iter().filter(is_gone).map(|(id, _)| *id).collect();
+        for id in gone {
+            if let Some(work) = self.work.get_mut(&id) {
+                work.phase = Phase::Downloading;
+            }
+            self.on_sealed(id).await;
+        }
     }
 
     fn is_in_journal(&self, release: &Verified<Release>) -> bool {

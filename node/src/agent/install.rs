@@ -69,6 +69,7 @@ impl Agent {
             self.report(id).await;
             self.forget_unwanted().await;
         }
+        self.look_again().await;
         self.show_status().await;
         self.start_install().await;
     }

@@ -62,6 +62,7 @@ pub struct Agent {
     parts: AgentParts,
     facts: Facts,
     documents: SiteDocuments,
+    is_restored: bool,
     work: BTreeMap<DocumentId, Work>,
     aside: BTreeMap<DocumentId, String>,
     reporter: Reporter,
@@ -79,6 +80,7 @@ impl Agent {
             facts: parts.facts.clone(),
             parts,
             documents: SiteDocuments::default(),
+            is_restored: false,
             work: BTreeMap::new(),
             aside: BTreeMap::new(),
             reporter,
@@ -115,6 +117,10 @@ impl Agent {
     async fn on_event(&mut self, event: MeshEvent) {
         match event {
             MeshEvent::Document(document) => self.on_document(*document).await,
+            MeshEvent::Restored => {
+                self.is_restored = true;
+                self.decide().await;
+            }
             MeshEvent::Complete(content) => self.on_complete(content).await,
             MeshEvent::NoSpace(content) => self.on_no_space(content),
             MeshEvent::Damaged(content) => self.on_damaged(content),
@@ -137,7 +143,10 @@ impl Agent {
             }
             other => self.documents.insert(other),
         }
-        self.decide().await;
+        // With a part of what is known an older release would seem the newest.
+        if self.is_restored {
+            self.decide().await;
+        }
     }
 
     /// Compares what is decided with what is under way, and starts or stops the difference.
@@ -159,7 +168,7 @@ impl Agent {
                     self.aside.insert(release, format!("the rollout is {state}"));
                 }
                 Decision::NotApplicable(why) => {
-                    self.aside.insert(release, format!("not applicable: {why}"));
+                    self.set_aside(release, format!("not applicable: {why}")).await;
                 }
             }
         }

@@ -99,6 +99,7 @@ pub async fn start(
     for document in held {
         driver.hold(document, None, None);
     }
+    driver.outbox.push_back(MeshEvent::Restored);
     let task = tokio::spawn(driver.run(Inbox { net_events, commands, done, outcomes }, events, shutdown));
     Ok((MeshHandle { commands: commands_in }, events_out, task))
 }

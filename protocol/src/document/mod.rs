@@ -10,6 +10,7 @@ mod kinds;
 
 pub use envelope::{ENVELOPE_BYTES_MAX, Envelope, EnvelopeSignature, SIGNATURES_MAX};
 pub use json::DEPTH_MAX;
+pub(crate) use kinds::overlap;
 pub use kinds::*;
 
 use serde::Serialize;

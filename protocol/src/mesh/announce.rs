@@ -29,11 +29,18 @@ impl Mesh {
     }
 
     /// Tells a peer that has just joined what was stored since our own `Open` went to it: haves go to parties only, so
-    /// it heard of none of that. An origin had everything when it opened.
+    /// it heard of none of that. A peer that has everything may be a seeder, which wants to hear of every piece. An origin
+    /// had everything when it opened.
     pub(super) fn catch_up(&mut self, peer: PeerId, content: ContentHash) {
         let Some(swarm) = self.swarms.get(&content).filter(|swarm| swarm.origin.is_none()) else { return };
+        let have = swarm.picker.have();
+        let told = self.neighbours.get_mut(&peer).and_then(|neighbour| neighbour.told.remove(&content));
+        if told == Some(have.count()) {
+            return;
+        }
         let Some(party) = swarm.parties.get(&peer) else { return };
-        let pieces: Vec<PieceIndex> = swarm.picker.have().difference(&party.have).collect();
+        let news = |piece: &PieceIndex| party.joined_full || !party.have.contains(*piece);
+        let pieces: Vec<PieceIndex> = have.iter().filter(news).collect();
         let channel = swarm.channel;
         for part in pieces.chunks(HAVES_MAX) {
             let message = Message::Have(Have { channel, pieces: part.to_vec() });

@@ -90,6 +90,9 @@ impl Mesh {
         self.swarms.remove(&content);
         self.safety_is_stale = true;
         for peer in self.neighbours() {
+            if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                neighbour.told.remove(&content);
+            }
             self.send(peer, Message::Close(channel));
         }
     }
@@ -145,6 +148,10 @@ impl Mesh {
             piece_bytes: swarm.geometry.piece_bytes(),
             have: swarm.picker.have().to_wire(),
         };
+        let told = swarm.picker.have().count();
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.told.insert(content, told);
+        }
         self.send(peer, Message::Open(open));
         self.give_credit(peer, content);
     }

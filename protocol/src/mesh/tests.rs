@@ -448,6 +448,16 @@ fn control_messages_of_the_seeder_stay_below_half_a_percent_of_its_bytes() {
 
 #[test]
 fn what_is_stored_between_anothers_open_and_ones_own_is_announced_to_it() {
+    open_late(PieceSet::empty(4));
+}
+
+#[test]
+fn a_seeder_that_opens_late_hears_of_every_piece_although_it_has_them_all() {
+    open_late(PieceSet::full(4));
+}
+
+/// A peer with `theirs` opens its swarm after a piece was stored that our own open did not name.
+fn open_late(theirs: PieceSet) {
     let (me, other) = (peer(1), peer(2));
     let geometry = Geometry::new(4 * 131_072, 131_072).unwrap();
     let mut mesh = Mesh::new(config(1, ServeMode::Pull), 1);
@@ -494,7 +504,7 @@ fn what_is_stored_between_anothers_open_and_ones_own_is_announced_to_it() {
     mesh.handle(now, Input::DataReceived { peer: seeder, header, ticket: Ticket(1) });
     mesh.handle(now, Input::Stored { ticket: Ticket(1) });
     while mesh.poll_action().is_some() {}
-    let message = Message::Open(open(PieceSet::empty(4)));
+    let message = Message::Open(open(theirs));
     mesh.handle(now, Input::Received { peer: other, message });
     let told = std::iter::from_fn(|| mesh.poll_action()).any(|action| {
         matches!(action, Action::Send { peer, message: Message::Have(have) }

@@ -70,6 +70,8 @@ pub struct Neighbour {
     pub channels: BTreeMap<Channel, ContentHash>,
     /// Its swarms that are not open here.
     pub waiting: BTreeMap<ContentHash, Waiting>,
+    /// How many pieces our `Open` of a swarm told it of, until it opens the swarm as well.
+    pub told: BTreeMap<ContentHash, u32>,
     /// What was asked of it.
     pub budget: Budget,
     /// Data frames that may still come although they are no longer asked for.
@@ -104,6 +106,7 @@ impl Neighbour {
             mode: ServeMode::Pull,
             channels: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            told: BTreeMap::new(),
             budget: Budget::default(),
             strays: 0,
             storing: 0,

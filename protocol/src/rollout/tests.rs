@@ -41,6 +41,27 @@ fn of_several_active_rollouts_of_a_channel_the_highest_release_number_decides() 
 }
 
 #[test]
+fn two_channels_that_claim_one_destination_do_not_fight_for_it() {
+    // T16
+    let mut trust = trust();
+    let mut documents = Vec::new();
+    let mut ids = Vec::new();
+    for (number, channel) in [(1, "stable"), (2, "beta")] {
+        let release = Release { channel: channel.into(), ..release(number) };
+        let release = accept(&mut trust, &release, &[RELEASE]);
+        let rollout_id = crate::id::RolloutId([number as u8; 16]);
+        let named = Rollout { rollout_id, release: release.id(), ..rollout(1, RolloutState::Active) };
+        documents.extend([accept(&mut trust, &named, &[ROLLOUT]), release.clone()]);
+        ids.push(release.id());
+    }
+    for documents in [documents.clone(), documents.into_iter().rev().collect()] {
+        let decisions = collected(&documents).decide(&facts());
+        assert!(matches!(&decisions[&ids[0]], Decision::NotApplicable(why) if why.contains("belongs to")));
+        assert!(matches!(decisions[&ids[1]], Decision::Install { .. }));
+    }
+}
+
+#[test]
 fn a_withdrawal_for_a_product_takes_back_releases_of_that_product_only() {
     let states = [RolloutState::Active, RolloutState::Paused];
     let one = envelope(&release(1), &[]).id();

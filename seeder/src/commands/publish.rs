@@ -62,6 +62,8 @@ pub struct Args {
 }
 
 const CHANNEL_DEFAULT: &str = "stable";
+/// Half of what a document can carry: the next number must find room above.
+const NUMBER_MAX: u64 = 1 << 52;
 
 /// Hashes, shows, asks, signs, writes.
 pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
@@ -143,6 +145,11 @@ fn outline(site: &SiteDir, writer: &SiteWriter<'_>, d: &Description) -> Result<R
     let channel = d.channel.clone().unwrap_or_else(|| CHANNEL_DEFAULT.to_owned());
     let last = writer.sequences.last_release(&issuer, &product, &channel);
     let number = d.number.unwrap_or(last.saturating_add(1));
+    if number > NUMBER_MAX {
+        return Err(Failure::usage(format!(
+            "release number {number} is above {NUMBER_MAX}: every later one has to be higher still, so choose a smaller one"
+        )));
+    }
     if number <= last {
         return Err(Failure::configuration(format_args!(
             "release number {number} is not above {last}, the last one of {product} on {channel}: devices refuse it"

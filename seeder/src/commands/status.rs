@@ -81,7 +81,8 @@ async fn gather(joined: &mut Joined, wait: Duration) -> Option<Picture> {
             Ok(None) => return None,
             Ok(Some(MeshEvent::Neighbour { connected: true, .. })) => last_news = Some(Instant::now()),
             Ok(Some(MeshEvent::Document(document))) => {
-                last_news = Some(Instant::now());
+                // The site directory's own documents are no answer.
+                last_news = last_news.map(|_| Instant::now());
                 picture.add(*document);
             }
             Ok(Some(_)) => {}

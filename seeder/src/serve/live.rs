@@ -133,6 +133,10 @@ impl Live {
         }
     }
 
+    pub(super) fn is_safe(&self) -> bool {
+        self.safe
+    }
+
     pub(super) fn on_safe(&mut self, safe: bool) {
         self.safe = safe;
         if safe {

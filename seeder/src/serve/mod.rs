@@ -20,7 +20,7 @@ use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::mesh::Input;
 use samara_protocol::piece_set::PieceSet;
 use samara_protocol::rollout::SiteDocuments;
-use samara_protocol::trust::{Trust, Verified, VerifiedDocument};
+use samara_protocol::trust::{Trust, Verdict, Verified, VerifiedDocument};
 use samara_protocol::wire::ServeMode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -67,18 +67,29 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
 pub fn offered_releases(site: &SiteDir) -> Result<Vec<Verified<Release>>, Failure> {
     let mut trust = Trust::pin(&site.trust_root()?).map_err(|e| Failure::new(Kind::Trust, e))?;
     let mut documents = SiteDocuments::default();
-    let mut waiting = site.documents()?;
+    let mut waiting = Vec::new();
+    for path in site.document_files()? {
+        let envelope = std::fs::read(&path).map_err(|e| unreadable(&path, e))?;
+        waiting.push((path, envelope));
+    }
     // A chain of trust roots and sequences may come in any file order: go round while something is taken.
     loop {
         let mut refused = Vec::new();
         let before = waiting.len();
-        for envelope in waiting {
+        for (path, envelope) in waiting {
             match trust.check(&envelope) {
                 Ok(document) => {
                     trust.accept(&document);
                     documents.insert(document);
                 }
-                Err(_) => refused.push(envelope),
+                Err(refusal) if refusal.verdict() == Verdict::Violation => {
+                    return Err(Failure::trust(format!(
+                        "{}: {refusal}; restore the file, or take it out of the directory",
+                        path.display()
+                    )));
+                }
+                // Older than another one, or its trust root is still to come.
+                Err(_) => refused.push((path, envelope)),
             }
         }
         if refused.is_empty() || refused.len() == before {
@@ -87,6 +98,10 @@ pub fn offered_releases(site: &SiteDir) -> Result<Vec<Verified<Release>>, Failur
         waiting = refused;
     }
     Ok(documents.active_releases())
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Failure {
+    Failure::new(Kind::Storage, anyhow::Error::from(error).context(format!("cannot read {}", path.display())))
 }
 
 fn distinct_blobs(releases: &[Verified<Release>]) -> Vec<BlobRef> {
@@ -160,8 +175,8 @@ async fn watch(
     let mut terminate = terminated()?;
     let end = loop {
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => break Ok(()),
-            _ = terminate.recv() => break Ok(()),
+            _ = tokio::signal::ctrl_c() => break interrupted(args, &live),
+            _ = terminate.recv() => break interrupted(args, &live),
             event = joined.events.recv() => match event {
                 None => break Err(Failure::new(Kind::Failed, anyhow::anyhow!("the mesh ended unexpectedly"))),
                 Some(MeshEvent::SourceChanged { content, why }) => break Err(source_changed(sources, content, &why)),
@@ -174,7 +189,7 @@ async fn watch(
                 Some(MeshEvent::Listening(address)) => live.on_listening(&address),
                 Some(MeshEvent::Neighbour { peer, connected }) => live.on_neighbour(peer, connected),
                 Some(MeshEvent::Document(document)) => on_document(&mut live, *document),
-                Some(MeshEvent::Complete(_) | MeshEvent::NoSpace(_) | MeshEvent::Damaged(_)) => {}
+                Some(MeshEvent::Restored | MeshEvent::Complete(_) | MeshEvent::NoSpace(_) | MeshEvent::Damaged(_)) => {}
             },
             _ = view.tick() => {
                 let contents = blobs.iter().map(|b| b.content).collect();
@@ -190,6 +205,17 @@ async fn watch(
     }
     live.leave();
     end
+}
+
+/// Who asked for `--until-safe` goes on with something else when that is true, and only then.
+fn interrupted(args: &Args, live: &Live) -> Result<(), Failure> {
+    if args.until_safe && !live.is_safe() {
+        return Err(Failure::new(
+            Kind::Failed,
+            anyhow::anyhow!("interrupted before the site held everything"),
+        ));
+    }
+    Ok(())
 }
 
 fn on_document(live: &mut Live, document: VerifiedDocument) {

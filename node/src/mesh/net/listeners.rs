@@ -3,6 +3,8 @@
 use super::{NetError, address};
 use libp2p::Multiaddr;
 use libp2p::core::transport::ListenerId;
+use libp2p::multiaddr::Protocol;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -31,21 +33,47 @@ enum State {
     },
 }
 
+/// libp2p listens with `SO_REUSEPORT`: two processes would share a port and half of the connections each. One without
+/// that option is told that the port is taken.
+fn check_free(address: &Multiaddr) -> std::io::Result<()> {
+    let parts: Vec<_> = address.iter().collect();
+    let at: SocketAddr = match parts.as_slice() {
+        [Protocol::Ip4(ip), Protocol::Tcp(port), ..] => (*ip, *port).into(),
+        [Protocol::Ip6(ip), Protocol::Tcp(port), ..] => (*ip, *port).into(),
+        _ => return Ok(()),
+    };
+    TcpListener::bind(at).map(drop)
+}
+
+/// All that an error and its causes say; libp2p's outer one says nothing.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut words = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        words.push(inner.to_string());
+        cause = inner.source();
+    }
+    words.retain(|word| !word.is_empty());
+    words.dedup();
+    words.join(": ")
+}
+
 /// The listeners of one network.
 #[derive(Debug)]
 pub(super) struct Listeners(Vec<Listener>);
 
 impl Listeners {
     /// Opens all; the first that fails ends it.
-    pub(super) fn open<E: std::fmt::Display>(
+    pub(super) fn open<E: std::error::Error>(
         addresses: &[String],
         mut listen: impl FnMut(Multiaddr) -> Result<ListenerId, E>,
     ) -> Result<Self, NetError> {
         let mut listeners = Vec::new();
         for text in addresses {
             let address = address::parse(text)?;
-            let id = listen(address.clone())
-                .map_err(|e| NetError::Listen { address: text.clone(), why: e.to_string() })?;
+            let failed = |why| NetError::Listen { address: text.clone(), why };
+            check_free(&address).map_err(|e| failed(e.to_string()))?;
+            let id = listen(address.clone()).map_err(|e| failed(reason(&e)))?;
             let state = State::Open { id, is_told: false };
             listeners.push(Listener { address, state, wait: RETRY_MIN });
         }

@@ -6,6 +6,7 @@ mod fields;
 mod release;
 mod site;
 
+pub(crate) use release::overlap;
 pub use release::*;
 pub use site::*;
 

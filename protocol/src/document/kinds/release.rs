@@ -262,13 +262,9 @@ impl Document for Release {
         // A destination belongs to one artifact, wholly.
         for (i, a) in self.artifacts.iter().enumerate() {
             for b in &self.artifacts[i + 1..] {
-                let inside =
-                    |x: &str, y: &str| x == y || x.strip_prefix(y).is_some_and(|rest| rest.starts_with('/'));
                 let everywhere = When::default();
                 let apart = a.when != b.when && a.when != everywhere && b.when != everywhere;
-                if !apart
-                    && (inside(&a.destination, &b.destination) || inside(&b.destination, &a.destination))
-                {
+                if !apart && overlap(&a.destination, &b.destination) {
                     let problem = format!("{:?} and {:?} overlap", a.destination, b.destination);
                     return Err(DocumentError::field("artifacts.destination", problem));
                 }
@@ -276,6 +272,13 @@ impl Document for Release {
         }
         Ok(())
     }
+}
+
+/// Whether two destinations are one place, or one lies in the other.
+pub(crate) fn overlap(a: &str, b: &str) -> bool {
+    let is_in =
+        |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
+    a == b || is_in(a, b) || is_in(b, a)
 }
 
 #[cfg(test)]
