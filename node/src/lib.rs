@@ -1,6 +1,8 @@
 //! Samara's device daemon as a library: the mesh (reused by the operator's tool), state, handlers, local API.
 
 mod durable;
+#[cfg(test)]
+mod fixture;
 pub mod mesh;
 pub mod state;
 

@@ -69,9 +69,9 @@ pub async fn start(
     let (done_in, done) = mpsc::channel(DONE_MAX);
     let (jobs, jobs_out) = mpsc::channel(JOBS_MAX);
     let (outcomes_in, outcomes) = mpsc::channel(JOBS_MAX);
-    let roll = documents::Roll::new(parts.trust.root());
     let (library, held) =
         Library::open(parts.trust, parts.state.clone(), parts.documents).map_err(MeshError::State)?;
+    let devices_enrolled = library.devices_enrolled();
     std::thread::Builder::new()
         .name("documents".into())
         .spawn(move || library.run(jobs_out, &outcomes_in))
@@ -91,7 +91,6 @@ pub async fn start(
         granted: BTreeMap::new(),
         listen: Vec::new(),
         admitted: BTreeMap::new(),
-        roll,
         desk: documents::Desk::new(jobs),
         done: done_in,
         outbox: VecDeque::new(),
@@ -99,6 +98,7 @@ pub async fn start(
     for document in held {
         driver.hold(document, None, None);
     }
+    driver.handle(Input::DevicesEnrolled(devices_enrolled));
     driver.outbox.push_back(MeshEvent::Restored);
     let task = tokio::spawn(driver.run(Inbox { net_events, commands, done, outcomes }, events, shutdown));
     Ok((MeshHandle { commands: commands_in }, events_out, task))
@@ -135,7 +135,6 @@ struct Driver {
     granted: BTreeMap<ContentHash, Vec<PieceIndex>>,
     listen: Vec<String>,
     admitted: BTreeMap<PeerId, Member>,
-    roll: documents::Roll,
     serving: Serving,
     desk: documents::Desk,
     done: mpsc::Sender<Done>,

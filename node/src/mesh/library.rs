@@ -32,6 +32,8 @@ pub(super) enum Job {
 pub(super) enum Outcome {
     /// It is held from now on, or `is_new` is false: it was held before, and this is who else holds it.
     Held { document: Box<VerifiedDocument>, from: Option<PeerId>, replaces: Option<DocumentId>, is_new: bool },
+    /// So many devices are enrolled from now on.
+    DevicesEnrolled(usize),
     /// It is not taken.
     Refused { peer: PeerId, id: DocumentId, why: String, verdict: Verdict },
     /// The end of every `Check`, after what it brought.
@@ -64,6 +66,8 @@ pub(super) struct Library {
     held: BTreeMap<DocumentKey, DocumentId>,
     keys: BTreeMap<DocumentId, DocumentKey>,
     waiting: Waiting<Option<PeerId>>,
+    /// Enrolled devices, as last told.
+    devices_told: usize,
 }
 
 impl Library {
@@ -75,7 +79,7 @@ impl Library {
     ) -> Result<(Self, Vec<VerifiedDocument>), String> {
         let envelopes = state.documents().map_err(|e| e.to_string())?;
         let (held, keys) = (BTreeMap::new(), BTreeMap::new());
-        let mut library = Self { trust, state, held, keys, waiting: Waiting::default() };
+        let mut library = Self { trust, state, held, keys, waiting: Waiting::default(), devices_told: 0 };
         let mut documents = Vec::new();
         for envelope in envelopes {
             match library.trust.check_kept(&envelope) {
@@ -97,13 +101,24 @@ impl Library {
                 tracing::warn!(%error, "a document is not offered");
             }
         }
+        library.devices_told = library.trust.devices_enrolled();
         Ok((library, documents))
+    }
+
+    /// Enrolled devices that are not revoked.
+    pub(super) fn devices_enrolled(&self) -> usize {
+        self.devices_told
     }
 
     /// Serves jobs until the sender is gone. Runs on its own thread.
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>, outcomes: &mpsc::Sender<Outcome>) {
         while let Some(job) = jobs.blocking_recv() {
-            for outcome in self.serve(job) {
+            let mut answers = self.serve(job);
+            let devices = self.trust.devices_enrolled();
+            if std::mem::replace(&mut self.devices_told, devices) != devices {
+                answers.push(Outcome::DevicesEnrolled(devices));
+            }
+            for outcome in answers {
                 if outcomes.blocking_send(outcome).is_err() {
                     return;
                 }

@@ -1,56 +1,19 @@
 //! What survives a reopening, what never falls, and what is said of a file that is damaged.
 
 use super::*;
-use ed25519_dalek::SigningKey;
+use crate::fixture::{SITE, public, root, signed};
 use proptest::prelude::*;
-use samara_protocol::document::{
-    Criticality, Document, Enrollment, Envelope, MeshAccess, Report, Role, Roles, TrustRoot,
-};
-use samara_protocol::id::{KeyId, SiteId};
+use samara_protocol::document::{Criticality, Enrollment, Report};
 use samara_protocol::trust::Trust;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const SITE: SiteId = SiteId([1; 16]);
-
-fn key(n: u8) -> SigningKey {
-    SigningKey::from_bytes(&[n; 32])
-}
-
-fn signed<T: Document>(document: &T, signer: u8) -> Vec<u8> {
-    let mut envelope = Envelope::unsigned(document).unwrap();
-    envelope.sign(&key(signer));
-    envelope.to_bytes()
-}
-
 fn trust() -> Trust {
-    let role = Role { keys: vec![KeyId(key(1).verifying_key().to_bytes())], threshold: 1 };
-    let roles = Roles {
-        root: role.clone(),
-        release: role.clone(),
-        rollout: role.clone(),
-        enroll: role,
-        operator: Role::default(),
-    };
-    let root = TrustRoot {
-        site: SITE,
-        version: 1,
-        previous: None,
-        epoch: 1,
-        roles,
-        products: BTreeMap::new(),
-        revoked_keys: vec![],
-        revoked_devices: vec![],
-        mesh: MeshAccess::Closed,
-        min_protocol: 1,
-        min_schema: 1,
-        crit: vec![],
-    };
-    Trust::pin(&signed(&root, 1)).unwrap()
+    Trust::pin(&root(1, None)).unwrap()
 }
 
 fn device(n: u8) -> PeerId {
-    PeerId(key(n).verifying_key().to_bytes())
+    PeerId(public(n))
 }
 
 fn enrollment(n: u8, sequence: u64) -> Vec<u8> {
@@ -66,7 +29,7 @@ fn enrollment(n: u8, sequence: u64) -> Vec<u8> {
         criticality: Criticality::Normal,
         crit: vec![],
     };
-    signed(&enrollment, 1)
+    signed(&enrollment, 4)
 }
 
 /// Keeps a document as the library does.

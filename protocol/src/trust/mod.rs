@@ -143,6 +143,12 @@ impl Trust {
         }
     }
 
+    /// Enrolled devices that are not revoked, whether connected or not.
+    pub fn devices_enrolled(&self) -> usize {
+        let revoked = &self.root.revoked_devices;
+        self.enrollments.keys().filter(|device| !revoked.contains(device)).count()
+    }
+
     /// What `peer` is, by the enrollment envelope that it showed (may be empty) or the one that is held of it.
     pub fn membership(&self, peer: PeerId, shown: &[u8]) -> Membership {
         let is_enrolled = |shown| {

@@ -5,11 +5,9 @@ mod turns;
 use super::{Driver, STRANGER_REFUSED, SURPLUS_REFUSED};
 use crate::mesh::command::{MeshEvent, PublishError};
 use crate::mesh::library::{Job, Outcome};
-use samara_protocol::document::TrustRoot;
 use samara_protocol::id::{DocumentId, PeerId};
 use samara_protocol::mesh::Input;
 use samara_protocol::trust::{Membership, Verdict, VerifiedDocument};
-use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 use turns::Turns;
 
@@ -31,37 +29,6 @@ impl Desk {
     }
 }
 
-/// Who is enrolled at the site, connected or not.
-#[derive(Debug, Default)]
-pub(super) struct Roll {
-    enrolled: BTreeSet<PeerId>,
-    revoked: BTreeSet<PeerId>,
-}
-
-impl Roll {
-    pub(super) fn new(root: &TrustRoot) -> Self {
-        Self { enrolled: BTreeSet::new(), revoked: root.revoked_devices.iter().copied().collect() }
-    }
-
-    /// True if the document is about membership.
-    fn take(&mut self, document: &VerifiedDocument) -> bool {
-        match document {
-            VerifiedDocument::Enrollment(enrollment) => {
-                self.enrolled.insert(enrollment.device);
-            }
-            VerifiedDocument::TrustRoot(root) => {
-                self.revoked = root.revoked_devices.iter().copied().collect()
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    fn devices(&self) -> usize {
-        self.enrolled.difference(&self.revoked).count()
-    }
-}
-
 impl Driver {
     pub(super) fn on_outcome(&mut self, outcome: Outcome) {
         match outcome {
@@ -77,6 +44,7 @@ impl Driver {
                 self.hold(*document, from, replaces);
                 self.judge_again(&concerned);
             }
+            Outcome::DevicesEnrolled(count) => self.handle(Input::DevicesEnrolled(count)),
             Outcome::Refused { peer, id, why, verdict } => {
                 say_refused(peer, id, &why, verdict);
                 self.handle(Input::DocumentRefused { peer, id, verdict });
@@ -141,9 +109,6 @@ impl Driver {
         replaces: Option<DocumentId>,
     ) {
         self.handle(Input::DocumentHeld { offer: document.offer(), from, replaces });
-        if self.roll.take(&document) {
-            self.handle(Input::DevicesEnrolled(self.roll.devices()));
-        }
         self.outbox.push_back(MeshEvent::Document(Box::new(document)));
     }
 

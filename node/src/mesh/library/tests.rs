@@ -1,57 +1,15 @@
 //! What is held, what waits, and what is still there after a restart.
 
 use super::*;
-use ed25519_dalek::SigningKey;
+use crate::fixture::{SITE, key, public, root, signed};
 use samara_protocol::document::*;
-use samara_protocol::id::{ContentHash, KeyId, RolloutId, SiteId};
+use samara_protocol::id::{ContentHash, RolloutId};
 use samara_protocol::trust::Awaits;
 
-const SITE: SiteId = SiteId([1; 16]);
 const PEER: PeerId = PeerId([9; 32]);
-
-fn key(n: u8) -> SigningKey {
-    SigningKey::from_bytes(&[n; 32])
-}
-
-fn public(n: u8) -> [u8; 32] {
-    key(n).verifying_key().to_bytes()
-}
-
-fn signed<T: Document>(document: &T, signer: u8) -> Vec<u8> {
-    let mut envelope = Envelope::unsigned(document).unwrap();
-    envelope.sign(&key(signer));
-    envelope.to_bytes()
-}
 
 fn id_of(envelope: &[u8]) -> DocumentId {
     Envelope::parse(envelope).unwrap().id()
-}
-
-/// Version 1 has the root key 1, release 2, rollout 3, enroll 4; later versions change nothing.
-fn root(version: u64, previous: Option<DocumentId>) -> Vec<u8> {
-    let role = |n| Role { keys: vec![KeyId(public(n))], threshold: 1 };
-    let roles = Roles {
-        root: role(1),
-        release: role(2),
-        rollout: role(3),
-        enroll: role(4),
-        operator: Role::default(),
-    };
-    let root = TrustRoot {
-        site: SITE,
-        version,
-        previous,
-        epoch: 1,
-        roles,
-        products: [].into(),
-        revoked_keys: vec![],
-        revoked_devices: vec![],
-        mesh: MeshAccess::Closed,
-        min_protocol: 1,
-        min_schema: 1,
-        crit: vec![],
-    };
-    signed(&root, 1)
 }
 
 fn release(number: u64) -> Vec<u8> {
@@ -149,9 +107,10 @@ fn check(library: &mut Library, envelope: Vec<u8>) -> (Vec<DocumentId>, Option<V
                 held.extend(is_new.then(|| document.id()));
             }
             Outcome::Refused { verdict, .. } => refused = Some(verdict),
-            Outcome::Checked { .. } | Outcome::Read { .. } | Outcome::Member { .. } => {
-                panic!("not asked for")
-            }
+            Outcome::Checked { .. }
+            | Outcome::Read { .. }
+            | Outcome::Member { .. }
+            | Outcome::DevicesEnrolled(_) => panic!("not asked for"),
         }
     }
     (held, refused)
@@ -239,4 +198,27 @@ fn a_copy_of_what_is_held_replaces_nothing_whatever_was_added_to_it() {
         assert_eq!(check(&mut library, copy), (vec![], None));
         assert_eq!(library.read(&id_of(&one)), Some(one.clone()));
     }
+}
+
+#[test]
+fn an_enrollment_tells_how_many_devices_the_site_has_and_a_repeated_one_says_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (library, _) = open(dir.path(), vec![]);
+    assert_eq!(library.devices_enrolled(), 0);
+    let (jobs, waiting) = mpsc::channel(8);
+    let (answers, mut outcomes) = mpsc::channel(8);
+    for _ in 0..2 {
+        jobs.try_send(Job::Check { peer: PEER, envelope: enrollment() }).ok().unwrap();
+    }
+    drop(jobs);
+    std::thread::spawn(move || library.run(waiting, &answers)).join().unwrap();
+    let told = std::iter::from_fn(|| outcomes.try_recv().ok());
+    let told: Vec<usize> = told
+        .filter_map(|outcome| match outcome {
+            Outcome::DevicesEnrolled(count) => Some(count),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [1]);
+    assert_eq!(open(dir.path(), vec![]).0.devices_enrolled(), 1, "after a restart as well");
 }
