@@ -10,7 +10,7 @@ use samara_protocol::document::Envelope;
 use samara_protocol::mesh::MeshConfig;
 use samara_protocol::trust::Trust;
 use samara_protocol::wire::{DocumentKind, ServeMode};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -22,6 +22,9 @@ const NEIGHBOURS_MAX: usize = 64;
 /// How to join.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct JoinArgs {
+    /// The site's directory
+    #[arg(long, value_name = "DIR")]
+    pub site: PathBuf,
     /// Address to listen on, as a multiaddress; may be repeated.
     #[arg(long, value_name = "MULTIADDR", default_value = "/ip4/0.0.0.0/tcp/0")]
     pub listen: Vec<String>,

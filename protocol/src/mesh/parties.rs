@@ -194,7 +194,7 @@ impl Mesh {
         };
         neighbour.waiting.remove(&content);
         self.drop_requests(peer, Some(content));
-        self.uploads.forget_both(peer, content);
+        self.uploads.forget(Some(peer), Some(content));
         self.part(peer, content, now);
         self.pump_requests(now);
         self.pump_grants(now);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Addresses kept of one peer, and the longest one; bounds memory against a peer that invents them.
 const PER_PEER_MAX: usize = 4;
-const ADDRESS_BYTES_MAX: usize = 128;
+pub(super) const ADDRESS_BYTES_MAX: usize = 128;
 
 /// Addresses of members.
 #[derive(Debug, Clone, Default)]

@@ -6,6 +6,7 @@
 //! A site of up to `full_mesh_max` peers is connected all to all. On a larger one this peer chooses `chosen_max`
 //! neighbours itself; the others are those that chose this one. Bounded: the least hopeful hearsay goes first.
 
+use super::addresses::ADDRESS_BYTES_MAX;
 use super::limits::Limits;
 use crate::id::PeerId;
 use crate::rng::Prng;
@@ -30,8 +31,6 @@ const SAME_TIME: Duration = Duration::from_secs(10);
 const HEARSAY_MAX: usize = 4096;
 /// Addresses kept of one peer.
 const ADDRESSES_PER_PEER_MAX: usize = 8;
-/// The longest address that is kept; with the other two it bounds the book.
-const ADDRESS_BYTES_MAX: usize = 128;
 
 /// One thing that can be dialled.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -122,11 +122,6 @@ impl Uploads {
         dropped
     }
 
-    /// Drops what one peer asked of one content.
-    pub fn forget_both(&mut self, peer: PeerId, content: ContentHash) {
-        self.forget(Some(peer), Some(content));
-    }
-
     /// Whether something waits for a permit.
     pub fn is_waiting(&self) -> bool {
         !self.queue.is_empty()

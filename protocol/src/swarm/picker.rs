@@ -118,15 +118,6 @@ impl Picker {
         }
     }
 
-    /// Whether some piece could be asked of a peer with `theirs`.
-    pub fn is_useful(&self, theirs: &PieceSet) -> bool {
-        if theirs.is_empty() || self.have.is_full() {
-            return false;
-        }
-        self.open.iter().any(|&piece| theirs.contains(PieceIndex(piece)))
-            || self.first_missing(theirs).is_some()
-    }
-
     /// The next range to ask `peer` for; it counts as asked.
     pub fn pick(&mut self, peer: PeerId, theirs: &PieceSet, now: Timestamp) -> Option<PieceRange> {
         if theirs.is_empty() {

@@ -5,7 +5,6 @@ use crate::mesh::JoinArgs;
 use crate::serve;
 use crate::ui::Output;
 use samara_node::config::Rate;
-use std::path::PathBuf;
 
 /// Seed the site's releases until interrupted, or until it is safe to leave
 #[derive(Debug, Clone, clap::Args)]
@@ -14,9 +13,6 @@ use std::path::PathBuf;
   samara serve --site plant-7 --uplink-limit 20mbit --until-safe
   samara serve --site plant-7 --no-mdns --peer /ip4/10.0.0.7/tcp/4810 --json | tee serve.jsonl")]
 pub struct Args {
-    /// The site's directory
-    #[arg(long, value_name = "DIR")]
-    pub site: PathBuf,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub join: JoinArgs,

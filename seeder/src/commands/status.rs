@@ -14,7 +14,6 @@ use samara_protocol::trust::{Verified, VerifiedDocument};
 use samara_protocol::wire::ServeMode;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long nothing new must come before the picture counts as whole.
@@ -26,9 +25,6 @@ const QUIET: Duration = Duration::from_secs(2);
   samara status --site plant-7
   samara status --site plant-7 --no-mdns --peer /ip4/10.0.0.7/tcp/4810 --json")]
 pub struct Args {
-    /// The site's directory
-    #[arg(long, value_name = "DIR")]
-    pub site: PathBuf,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub join: JoinArgs,
@@ -50,7 +46,7 @@ struct Picture {
 }
 
 async fn look(args: Args, output: Output) -> Result<(), Failure> {
-    let site = SiteDir::open(&args.site)?;
+    let site = SiteDir::open(&args.join.site)?;
     let scratch = tempfile::tempdir().map_err(|e| Failure::new(Kind::Storage, e))?;
     let how = Join { key: "observer", mode: ServeMode::Pull, copies_max: 0, uplink_limit: None };
     let mut joined = join(&site, scratch.path(), &args.join, how).await?;

@@ -9,8 +9,9 @@ mod live;
 
 use crate::commands::serve::Args;
 use crate::failure::{Failure, Kind};
+use crate::files;
 use crate::mesh::{Join, Joined, join};
-use crate::site::SiteDir;
+use crate::site::{SiteDir, SiteError};
 use crate::ui::Output;
 use live::Live;
 use samara_node::mesh::MeshEvent;
@@ -37,13 +38,13 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
 
 /// Serves until interrupted, or until safe if asked.
 pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
-    let site = SiteDir::open(&args.site)?;
+    let site = SiteDir::open(&args.join.site)?;
     let releases = offered_releases(&site)?;
     if releases.is_empty() {
         return Err(Failure::configuration(format!(
             "{} offers no release; make one with: samara publish --site {} ARTIFACT",
-            args.site.display(),
-            args.site.display()
+            args.join.site.display(),
+            args.join.site.display()
         )));
     }
     let how = Join {
@@ -69,7 +70,7 @@ pub fn offered_releases(site: &SiteDir) -> Result<Vec<Verified<Release>>, Failur
     let mut documents = SiteDocuments::default();
     let mut waiting = Vec::new();
     for path in site.document_files()? {
-        let envelope = std::fs::read(&path).map_err(|e| unreadable(&path, e))?;
+        let envelope = files::read(&path).map_err(SiteError::from)?;
         waiting.push((path, envelope));
     }
     // A chain of trust roots and sequences may come in any file order: go round while something is taken.
@@ -98,10 +99,6 @@ pub fn offered_releases(site: &SiteDir) -> Result<Vec<Verified<Release>>, Failur
         waiting = refused;
     }
     Ok(documents.active_releases())
-}
-
-fn unreadable(path: &Path, error: std::io::Error) -> Failure {
-    Failure::new(Kind::Storage, anyhow::Error::from(error).context(format!("cannot read {}", path.display())))
 }
 
 fn distinct_blobs(releases: &[Verified<Release>]) -> Vec<BlobRef> {
