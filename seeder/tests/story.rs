@@ -244,6 +244,7 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
     desk.write("typo.toml", "chanel = 'beta'\n[[artifact]]\npath = 'a'\n");
     desk.write("tree/file", "x");
     std::os::unix::fs::symlink("/etc/passwd", desk.path("tree/leak")).unwrap();
+    desk.write("lines/one\ntwo", "x");
 
     desk.fails("", 2, &["Usage"]);
     desk.fails("publish --site plant", 2, &["ARTIFACT"]);
@@ -260,6 +261,9 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
     desk.fails("publish --site plant tree", 3, &["tree/leak", "/etc/passwd", "outside the tree"]);
     desk.fails("publish --site plant /dev/null", 3, &["/dev/null is a device file"]);
     desk.fails("publish --site plant --destination ../../etc/x a", 3, &["../../etc/x"]);
+    desk.fails("publish --site plant --destination x/a.samara-new a", 3, &["x/a.samara-new", "for itself"]);
+    desk.fails(&format!("publish --site plant --destination {} a", "x".repeat(184)), 3, &["at most 183"]);
+    desk.fails("publish --site plant lines", 3, &["lines/one\\ntwo", "control character"]);
 
     desk.fails("inspect a", 4, &["a is no document"]);
     desk.fails("publish --site plant missing", 5, &["cannot read missing"]);

@@ -38,19 +38,13 @@ const FILE_MODE: u32 = 0o644;
 /// Why an artifact was not placed. What was there before is still there.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// A path that leaves its place.
+    /// A path that leaves its place, or cannot be one.
     #[error("destination {path:?} {fault}")]
     Destination {
         /// Which.
         path: String,
         /// What is wrong.
         fault: PathFault,
-    },
-    /// One of Samara's own names.
-    #[error("destination {path:?} is a name that Samara keeps for itself (.samara)")]
-    Reserved {
-        /// Which.
-        path: String,
     },
     /// A symbolic link, or something else that is no directory, on the way to the destination.
     #[error("{path} on the way to the destination is a symbolic link, or no directory")]

@@ -8,14 +8,12 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, Permissions, PermissionsExt as _};
 use rustix::fs::{Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
-use samara_protocol::artifact::{PathFault, safe_path};
+use samara_protocol::artifact::{DESTINATION_NAME_MAX, safe_destination};
 use samara_protocol::id::ContentHash;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// In the name of everything that Samara keeps beside a destination; no destination may have it.
-const OWN: &str = ".samara";
 /// Suffix of what is being written.
 pub(super) const NEW: &str = ".samara-new";
 /// Suffix of a second name of what is in place, until it is the previous version.
@@ -24,8 +22,8 @@ pub(super) const KEPT: &str = ".samara-kept";
 pub(super) const PREVIOUS: &str = ".samara-previous";
 /// Suffix of a tree's version, followed by its hash.
 const VERSION: &str = ".samara-";
-/// The longest name that file systems know, less the longest suffix.
-const NAME_MAX: usize = 255 - VERSION.len() - 64;
+// The longest name that file systems know holds a destination's with the longest suffix.
+const _: () = assert!(DESTINATION_NAME_MAX + VERSION.len() + 64 == 255);
 
 /// A name in an open directory below the install root.
 pub(super) struct Place {
@@ -44,14 +42,8 @@ enum Missing {
 impl Place {
     /// Refuses a destination that cannot be used, and changes nothing. `None`: its directory does not exist yet.
     pub(super) fn look(root: &Path, destination: &str) -> Result<Option<Self>, InstallError> {
-        let refused = |fault| InstallError::Destination { path: destination.into(), fault };
-        safe_path(destination).map_err(refused)?;
-        if destination.contains(OWN) {
-            return Err(InstallError::Reserved { path: destination.into() });
-        }
-        if destination.rsplit('/').next().is_some_and(|name| name.len() > NAME_MAX) {
-            return Err(refused(PathFault::TooLong));
-        }
+        safe_destination(destination)
+            .map_err(|fault| InstallError::Destination { path: destination.into(), fault })?;
         let place = Self::walk(root, destination, Missing::Stop)?;
         if let Some(place) = &place {
             place.refuse_occupied()?;

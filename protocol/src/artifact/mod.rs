@@ -9,7 +9,7 @@
 
 mod path;
 
-pub use path::{PathFault, safe_path};
+pub use path::{DESTINATION_NAME_MAX, PathFault, RESERVED, safe_destination, safe_path};
 
 use crate::id::ContentHash;
 use serde::{Deserialize, Serialize};
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn every_way_out_of_the_tree_is_refused() {
         let file = EntryKind::File { size: 1 };
-        for path in ["/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/.", "", "a/", "a\0b"] {
+        for path in ["/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/.", "", "a/"] {
             assert!(fault_of(vec![entry(path, file.clone())]).is_some(), "{path:?}");
         }
         let link = |to: &str| EntryKind::Symlink { to: to.into() };
@@ -228,6 +228,24 @@ mod tests {
         let twice = vec![entry("a", file.clone()), entry("a", file.clone())];
         assert_eq!(fault_of(twice), Some(PathFault::Duplicate));
         assert_eq!(fault_of(vec![entry("b", file.clone()), entry("a", file)]), Some(PathFault::Unsorted));
+    }
+
+    // D6
+    #[test]
+    fn a_name_with_control_characters_or_of_samaras_own_is_refused_in_a_tree() {
+        let file = EntryKind::File { size: 1 };
+        for path in ["a\nb", "a\0b", "a\tb", "a\u{1b}[2J", "a\u{9b}2J", "x/a\r"] {
+            assert_eq!(fault_of(vec![entry(path, file.clone())]), Some(PathFault::Control), "{path:?}");
+        }
+        let link = EntryKind::Symlink { to: "a\nb".into() };
+        assert_eq!(fault_of(vec![entry("l", link)]), Some(PathFault::Control));
+        for path in [".samara", "a.samara-new", "x/.samara-y/z"] {
+            assert_eq!(fault_of(vec![entry(path, file.clone())]), Some(PathFault::Reserved), "{path:?}");
+        }
+        for path in [".samar", "samara", "größe 型", &"x".repeat(255)] {
+            assert_eq!(fault_of(vec![entry(path, file.clone())]), None, "{path:?}");
+        }
+        assert_eq!(fault_of(vec![entry(&"x".repeat(256), file)]), Some(PathFault::TooLong));
     }
 
     #[test]

@@ -4,8 +4,12 @@ use std::fmt;
 
 /// The longest path.
 const PATH_MAX: usize = 1024;
-/// The longest component.
+/// The longest component: the longest name that file systems know.
 const COMPONENT_MAX: usize = 255;
+/// In the name of everything that a device keeps beside a destination; no component of a path has it.
+pub const RESERVED: &str = ".samara";
+/// The longest last component of a destination: beside it lies `NAME.samara-HASH`, HASH in 64 digits.
+pub const DESTINATION_NAME_MAX: usize = COMPONENT_MAX - ".samara-".len() - 64;
 
 /// What is wrong with a path or entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +20,9 @@ pub enum PathFault {
     Escapes,
     Component,
     TooLong,
-    Nul,
+    LongName,
+    Control,
+    Reserved,
     Duplicate,
     Unsorted,
     UnderLeaf,
@@ -31,7 +37,11 @@ impl fmt::Display for PathFault {
             Self::Escapes => "leaves the directory that it belongs to",
             Self::Component => "has an empty component, or the component '.'",
             Self::TooLong => "is too long",
-            Self::Nul => "has a NUL byte",
+            Self::LongName => {
+                "ends in a name that is too long: at most 183 bytes, for what is kept beside it"
+            }
+            Self::Control => "has a control character, such as a newline or a NUL byte",
+            Self::Reserved => "has a name that Samara keeps for itself (.samara)",
             Self::Duplicate => "stands twice",
             Self::Unsorted => "is out of order",
             Self::UnderLeaf => "lies under a file or a symbolic link",
@@ -40,7 +50,7 @@ impl fmt::Display for PathFault {
     }
 }
 
-/// D6: whether a path is relative, normal and stays below where it starts.
+/// D6: whether a path is relative, normal, stays below where it starts and is none of Samara's own.
 pub fn safe_path(path: &str) -> Result<(), PathFault> {
     check_text(path)?;
     for component in path.split('/') {
@@ -48,10 +58,20 @@ pub fn safe_path(path: &str) -> Result<(), PathFault> {
             ".." => return Err(PathFault::Escapes),
             "" | "." => return Err(PathFault::Component),
             _ if component.len() > COMPONENT_MAX => return Err(PathFault::TooLong),
+            _ if component.contains(RESERVED) => return Err(PathFault::Reserved),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// D6, D8: whether a safe path can be a destination: there is room for a suffix after its last component.
+pub fn safe_destination(path: &str) -> Result<(), PathFault> {
+    safe_path(path)?;
+    match path.rsplit('/').next() {
+        Some(name) if name.len() > DESTINATION_NAME_MAX => Err(PathFault::LongName),
+        _ => Ok(()),
+    }
 }
 
 /// F2: whether a link at the safe path `from` leads to something inside the tree.
@@ -83,7 +103,7 @@ fn check_text(path: &str) -> Result<(), PathFault> {
         "" => Err(PathFault::Empty),
         _ if path.starts_with('/') => Err(PathFault::Absolute),
         _ if path.len() > PATH_MAX => Err(PathFault::TooLong),
-        _ if path.contains('\0') => Err(PathFault::Nul),
+        _ if path.contains(char::is_control) => Err(PathFault::Control),
         _ => Ok(()),
     }
 }

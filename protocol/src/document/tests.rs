@@ -168,13 +168,21 @@ fn a_report_is_small_with_all_that_it_carries_and_an_envelope_has_few_signatures
     assert!(matches!(Envelope::parse(&many.to_bytes()), Err(DocumentError::Envelope(_))));
 }
 
-// D6
+// D6, D8
 #[test]
-fn an_artifact_whose_destination_leaves_the_install_root_is_refused() {
-    for destination in ["../app", "/app", "a//b", "a/./b", "a/../../b", "", "a\0b"] {
+fn an_artifact_whose_destination_no_device_could_place_is_refused() {
+    let longest = "x".repeat(crate::artifact::DESTINATION_NAME_MAX);
+    let (long, deep) = (format!("{longest}x"), format!("{}/{longest}", "x".repeat(255)));
+    let at = |destination: &str| {
         let mut release = crate::trust::tests::release(1);
         release.artifacts[0].destination = destination.into();
-        let refused = release.validate();
+        release.validate()
+    };
+    assert_eq!((longest.len(), at(&longest), at(&deep)), (183, Ok(()), Ok(())));
+    let leaving = ["../app", "/app", "a//b", "a/./b", "a/../../b", ""];
+    let unusable = ["a\0b", "a\nb", "a\u{1b}b", ".samara", "x/app.samara-new", "app.samara-kept/x", &long];
+    for destination in leaving.into_iter().chain(unusable) {
+        let refused = at(destination);
         assert!(
             matches!(refused, Err(DocumentError::Field { field: "artifacts.destination", .. })),
             "{refused:?}"

@@ -37,7 +37,7 @@ pub enum PackError {
         to: PathBuf,
     },
     /// A name that a file list cannot carry.
-    #[error("{} has a name that cannot be published: {reason}", path.display())]
+    #[error("{path:?} cannot be published: its name {reason}")]
     Name {
         /// Where.
         path: PathBuf,

@@ -76,7 +76,7 @@ fn look(root: &Path, path: &Path) -> Result<Found, PackError> {
 }
 
 fn utf8(text: &Path, whose: &Path) -> Result<String, PackError> {
-    let name = || PackError::Name { path: whose.to_owned(), reason: "it is not UTF-8".into() };
+    let name = || PackError::Name { path: whose.to_owned(), reason: "is not UTF-8".into() };
     text.to_str().map(str::to_owned).ok_or_else(name)
 }
 

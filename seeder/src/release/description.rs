@@ -22,7 +22,7 @@
 //! A key that is not known here is an error, so that a typo does not sign something else.
 
 use crate::failure::Failure;
-use samara_protocol::artifact::safe_path;
+use samara_protocol::artifact::safe_destination;
 use samara_protocol::document::{Compatibility, Impact, Severity, When};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -141,7 +141,7 @@ impl ArtifactDescription {
     /// Where it goes: as said, else its name.
     pub fn destination(&self) -> Result<String, Failure> {
         let destination = self.destination.clone().map_or_else(|| self.name(), Ok)?;
-        match safe_path(&destination) {
+        match safe_destination(&destination) {
             Ok(()) => Ok(destination),
             Err(fault) => Err(Failure::configuration(format_args!(
                 "destination {destination:?} of {} {fault}; it is a path below a device's install root",

@@ -33,7 +33,8 @@ fn a_destination_that_leaves_the_root_is_refused_and_the_root_is_not_even_made()
         (".", "component"),
         ("opt//app", "component"),
         ("opt/", "component"),
-        ("a\0b", "NUL"),
+        ("a\0b", "control character"),
+        ("a\nb", "control character"),
     ] {
         both_kinds(dir.path(), destination, &[&format!("{destination:?}"), words]);
     }

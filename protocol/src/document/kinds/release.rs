@@ -1,7 +1,7 @@
 //! The Release: one signed, numbered set of artifacts for a kind of device. It names no site.
 
 use super::{Document, DocumentError, NAME_MAX, TEXT_MAX, check_critical, check_name, check_text};
-use crate::artifact::safe_path;
+use crate::artifact::safe_destination;
 use crate::geometry::{Geometry, GeometryError};
 use crate::id::ContentHash;
 use crate::wire::DocumentKind;
@@ -153,7 +153,7 @@ impl Artifact {
     fn validate(&self) -> Result<(), DocumentError> {
         check_critical::<Self>(&self.crit)?;
         check_name("artifacts.name", &self.name)?;
-        safe_path(&self.destination).map_err(|fault| {
+        safe_destination(&self.destination).map_err(|fault| {
             DocumentError::field("artifacts.destination", format!("{:?} {fault}", self.destination))
         })?;
         if self.mode.is_some_and(|mode| mode > 0o777) {
