@@ -14,7 +14,7 @@ use samara_protocol::id::PeerId;
 use samara_protocol::mesh::MeshConfig;
 use samara_protocol::rollout::Facts;
 use samara_protocol::trust::{Refusal, Trust};
-use samara_protocol::wire::ServeMode;
+use samara_protocol::wire::{PROTOCOL_VERSION, ServeMode};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -93,6 +93,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
         hardware: config.device.hardware.clone(),
         architecture: config.device.architecture.clone(),
         product: String::new(),
+        agent: env!("CARGO_PKG_VERSION").into(),
+        protocol: PROTOCOL_VERSION,
     };
     let install_root = config.install.root.clone();
     let (agent, results) = Agent::new(AgentParts {

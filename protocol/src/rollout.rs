@@ -4,9 +4,10 @@
 //! needs both a Release (the vendor: this software is ours) and an active Rollout (the site: install it here). Of
 //! several, per issuer, product and channel, the highest number counts (T15); the order of arrival never does.
 
-use crate::document::{Artifact, BlobRef, Release, Rollout, RolloutState, Withdrawal};
+use crate::document::{Artifact, BlobRef, Compatibility, Release, Rollout, RolloutState, Withdrawal};
 use crate::id::DocumentId;
 use crate::trust::{Verified, VerifiedDocument};
+use semver::Version;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a device is.
@@ -18,6 +19,10 @@ pub struct Facts {
     pub architecture: String,
     /// The product by the device's enrollment; empty: any.
     pub product: String,
+    /// Version of the agent, by semantic versioning.
+    pub agent: String,
+    /// The newest wire protocol that it speaks.
+    pub protocol: u16,
 }
 
 /// The verified documents that decide, newest of each kind.
@@ -150,23 +155,41 @@ impl SiteDocuments {
         if rollout.state != RolloutState::Active {
             return Decision::Held(rollout.state);
         }
-        let fits = |allowed: &[String], fact: &str| allowed.is_empty() || allowed.iter().any(|a| a == fact);
-        if !facts.product.is_empty() && facts.product != release.product {
-            return Decision::NotApplicable(format!(
-                "it is for {}, this device is a {}",
-                release.product, facts.product
-            ));
+        match unsuited(release, facts) {
+            Some(why) => Decision::NotApplicable(why),
+            None => Decision::Install { rollout: rollout.id() },
         }
-        if !fits(&release.compatibility.hardware, &facts.hardware) {
-            return Decision::NotApplicable(format!("it is not for hardware {}", facts.hardware));
-        }
-        if !fits(&release.compatibility.architecture, &facts.architecture) {
-            return Decision::NotApplicable(format!("it is not for architecture {}", facts.architecture));
-        }
-        if artifacts_for(release, facts).next().is_none() {
-            return Decision::NotApplicable("none of its artifacts is for this device".into());
-        }
-        Decision::Install { rollout: rollout.id() }
+    }
+}
+
+/// T17: why a release is not for a device.
+fn unsuited(release: &Release, facts: &Facts) -> Option<String> {
+    let Compatibility { hardware, architecture, min_agent } = &release.compatibility;
+    let fits = |allowed: &[String], fact: &String| allowed.is_empty() || allowed.contains(fact);
+    if !facts.product.is_empty() && facts.product != release.product {
+        return Some(format!("it is for {}, this device is a {}", release.product, facts.product));
+    }
+    if !fits(hardware, &facts.hardware) {
+        return Some(format!("it is not for hardware {}", facts.hardware));
+    }
+    if !fits(architecture, &facts.architecture) {
+        return Some(format!("it is not for architecture {}", facts.architecture));
+    }
+    if let Some(min) = min_agent.as_ref().filter(|min| !is_reached(min, &facts.agent)) {
+        return Some(format!("it needs samara-node {min} or later; this is {}", facts.agent));
+    }
+    if release.min_protocol > facts.protocol {
+        let (min, own) = (release.min_protocol, facts.protocol);
+        return Some(format!("it needs mesh protocol {min} or later; this device speaks {own}"));
+    }
+    artifacts_for(release, facts).next().is_none().then(|| "none of its artifacts is for this device".into())
+}
+
+/// By the precedence of semantic versioning: a release candidate is older than its release, builds are equal.
+fn is_reached(min: &str, version: &str) -> bool {
+    match (Version::parse(min), Version::parse(version)) {
+        (Ok(min), Ok(version)) => version.cmp_precedence(&min).is_ge(),
+        _ => false,
     }
 }
 

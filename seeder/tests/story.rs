@@ -242,6 +242,7 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
     desk.write("a", "a");
     desk.write("empty.toml", "");
     desk.write("typo.toml", "chanel = 'beta'\n[[artifact]]\npath = 'a'\n");
+    desk.write("agent.toml", "compatibility = { min_agent = '0.9' }\n[[artifact]]\npath = 'a'\n");
     desk.write("tree/file", "x");
     std::os::unix::fs::symlink("/etc/passwd", desk.path("tree/leak")).unwrap();
     desk.write("lines/one\ntwo", "x");
@@ -258,6 +259,11 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
     desk.fails("site init plant --name Plant --no-passphrase", 3, &["plant is not empty"]);
     desk.fails("publish --site plant --from empty.toml", 3, &["[[artifact]]"]);
     desk.fails("publish --site plant --from typo.toml", 3, &["typo.toml", "chanel"]);
+    desk.fails(
+        "publish --site plant --from agent.toml",
+        3,
+        &["min_agent", "\"0.9\" is no version such as 0.1.0"],
+    );
     desk.fails("publish --site plant tree", 3, &["tree/leak", "/etc/passwd", "outside the tree"]);
     desk.fails("publish --site plant /dev/null", 3, &["/dev/null is a device file"]);
     desk.fails("publish --site plant --destination ../../etc/x a", 3, &["../../etc/x"]);

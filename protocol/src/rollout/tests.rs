@@ -1,4 +1,4 @@
-//! T15, T6: which release a device shall have, whatever came first.
+//! T15 to T17, T6: which release a device shall have, whatever came first.
 
 use super::*;
 use crate::trust::tests::order::{Device, cases, documents};
@@ -6,7 +6,13 @@ use crate::trust::tests::*;
 use proptest::prelude::*;
 
 fn facts() -> Facts {
-    Facts { hardware: "a".into(), architecture: "x86_64".into(), product: "pump".into() }
+    Facts {
+        hardware: "a".into(),
+        architecture: "x86_64".into(),
+        product: "pump".into(),
+        agent: "0.1.0".into(),
+        protocol: 1,
+    }
 }
 
 fn collected<'a>(documents: impl IntoIterator<Item = &'a VerifiedDocument>) -> SiteDocuments {
@@ -59,6 +65,45 @@ fn two_channels_that_claim_one_destination_do_not_fight_for_it() {
         assert!(matches!(&decisions[&ids[0]], Decision::NotApplicable(why) if why.contains("belongs to")));
         assert!(matches!(decisions[&ids[1]], Decision::Install { .. }));
     }
+}
+
+#[test]
+fn a_release_that_a_device_cannot_use_is_not_applicable_and_says_why() {
+    // T17
+    let decision = |change: &dyn Fn(&mut Release)| {
+        let (mut trust, mut changed) = (trust(), release(1));
+        change(&mut changed);
+        let release = accept(&mut trust, &changed, &[RELEASE]);
+        let named = Rollout { release: release.id(), ..rollout(1, RolloutState::Active) };
+        let rollout = accept(&mut trust, &named, &[ROLLOUT]);
+        match collected(&[release.clone(), rollout]).decide(&facts()).remove(&release.id()) {
+            Some(Decision::NotApplicable(why)) => why,
+            Some(Decision::Install { .. }) => String::new(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let agent = |min: &str| {
+        let min = Some(min.to_owned());
+        decision(&|release| release.compatibility.min_agent.clone_from(&min))
+    };
+    for min in ["0.0.9", "0.1.0-rc.1", "0.1.0", "0.1.0+later"] {
+        assert_eq!(agent(min), "", "{min}");
+    }
+    assert_eq!(agent("0.9.0"), "it needs samara-node 0.9.0 or later; this is 0.1.0");
+    for min in ["0.1.1-rc.1", "0.10.0", "1.0.0"] {
+        assert!(agent(min).contains(min), "{min}");
+    }
+    let protocol = |min| decision(&|release| release.min_protocol = min);
+    assert_eq!((protocol(0).as_str(), protocol(1).as_str()), ("", ""));
+    assert_eq!(protocol(2), "it needs mesh protocol 2 or later; this device speaks 1");
+    let product = decision(&|release| release.product = "door".into());
+    assert_eq!(product, "it is for door, this device is a pump");
+    let hardware = decision(&|release| release.compatibility.hardware = vec!["b".into()]);
+    assert_eq!(hardware, "it is not for hardware a");
+    let architecture = decision(&|release| release.compatibility.architecture = vec!["arm".into()]);
+    assert_eq!(architecture, "it is not for architecture x86_64");
+    let artifacts = decision(&|release| release.artifacts[0].when.hardware = vec!["b".into()]);
+    assert_eq!(artifacts, "none of its artifacts is for this device");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `samara publish`: hashes artifacts, signs a Release and the Rollout that installs it.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::keys;
 use crate::release::{ArtifactDescription, Contents, Description, gather};
 use crate::signer::{RoleName, Signed, Signer, show_before_signing};
@@ -71,7 +71,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let site = SiteDir::open(&args.site)?;
     let mut writer = site.writer()?;
     let mut signer = Signer::open(&site)?;
-    // Numbers are checked before gigabytes are hashed.
+    // All but the artifacts is checked before gigabytes are hashed.
     let mut release = outline(&site, &writer, &description)?;
     let contents = gather(&description, &writer.blobs(), output)?;
     release.artifacts.clone_from(&contents.artifacts);
@@ -155,7 +155,7 @@ fn outline(site: &SiteDir, writer: &SiteWriter<'_>, d: &Description) -> Result<R
             "release number {number} is not above {last}, the last one of {product} on {channel}: devices refuse it"
         )));
     }
-    Ok(Release {
+    let release = Release {
         issuer,
         product,
         channel,
@@ -169,7 +169,9 @@ fn outline(site: &SiteDir, writer: &SiteWriter<'_>, d: &Description) -> Result<R
         min_protocol: 0,
         artifacts: Vec::new(),
         crit: Vec::new(),
-    })
+    };
+    release.validate_description().map_err(|e| Failure::new(Kind::Configuration, e))?;
+    Ok(release)
 }
 
 fn roll_out(

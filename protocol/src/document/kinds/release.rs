@@ -44,9 +44,22 @@ pub struct Compatibility {
     /// Processor architectures.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub architecture: Vec<String>,
-    /// The oldest agent that can install it.
+    /// The oldest agent that can install it: a version of semantic versioning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_agent: Option<String>,
+}
+
+impl Compatibility {
+    /// D9.
+    fn validate(&self) -> Result<(), DocumentError> {
+        let Some(version) = &self.min_agent else { return Ok(()) };
+        check_name("compatibility.min_agent", version)?;
+        let wrong = |e| {
+            let problem = format!("{version:?} is no version such as 0.1.0: {e}");
+            DocumentError::field("compatibility.min_agent", problem)
+        };
+        semver::Version::parse(version).map(drop).map_err(wrong)
+    }
 }
 
 /// For which of those devices one artifact is; an empty list: all.
@@ -242,6 +255,17 @@ impl Release {
     pub fn bytes_total(&self) -> u64 {
         self.blobs().iter().map(|blob| blob.size).sum()
     }
+
+    /// All that is checked of a release but its artifacts: what can be said before their bytes are hashed.
+    pub fn validate_description(&self) -> Result<(), DocumentError> {
+        check_critical::<Self>(&self.crit)?;
+        check_name("issuer", &self.issuer)?;
+        check_name("product", &self.product)?;
+        check_name("channel", &self.channel)?;
+        check_text("version", &self.version, NAME_MAX)?;
+        self.notes.values().try_for_each(|note| check_text("notes", note, 8 * TEXT_MAX))?;
+        self.compatibility.validate()
+    }
 }
 
 impl Document for Release {
@@ -249,12 +273,7 @@ impl Document for Release {
     const PAYLOAD_TYPE: &'static str = "application/vnd.samara.release.v1+json";
 
     fn validate(&self) -> Result<(), DocumentError> {
-        check_critical::<Self>(&self.crit)?;
-        check_name("issuer", &self.issuer)?;
-        check_name("product", &self.product)?;
-        check_name("channel", &self.channel)?;
-        check_text("version", &self.version, NAME_MAX)?;
-        self.notes.values().try_for_each(|note| check_text("notes", note, 8 * TEXT_MAX))?;
+        self.validate_description()?;
         if self.artifacts.is_empty() || self.artifacts.len() > ARTIFACTS_MAX {
             return Err(DocumentError::field("artifacts", format!("there must be 1 to {ARTIFACTS_MAX}")));
         }
@@ -322,5 +341,23 @@ mod tests {
         let mut wrong = artifact(ArtifactKind::Tree, 2, Some(2));
         wrong.installed.size = 11;
         assert!(field(&wrong).contains("artifacts.installed.size"), "{}", field(&wrong));
+    }
+
+    // D9
+    #[test]
+    fn the_oldest_agent_is_a_version_or_nothing() {
+        let of = |version: &str| {
+            let min_agent = Some(version.to_owned());
+            Compatibility { min_agent, ..Compatibility::default() }.validate().map_err(|e| e.to_string())
+        };
+        assert_eq!(Compatibility::default().validate(), Ok(()));
+        for version in ["0.1.0", "10.20.30", "1.0.0-rc.1", "1.0.0+build.7"] {
+            assert_eq!(of(version), Ok(()));
+        }
+        for version in
+            ["", "1", "0.9", "v0.9.0", "01.0.0", "latest", "1.0.0 ", "1.0.0\n", "18446744073709551616.0.0"]
+        {
+            assert!(of(version).unwrap_err().starts_with("compatibility.min_agent: "), "{version:?}");
+        }
     }
 }
