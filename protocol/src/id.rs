@@ -14,6 +14,14 @@ pub struct IdError {
     pub got: String,
 }
 
+/// Bytes that can sign nothing: no point of Ed25519, or one of small order, by which anybody could sign.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key} is no Ed25519 public key that can sign")]
+pub struct KeyError {
+    /// Which.
+    pub key: KeyId,
+}
+
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
@@ -95,6 +103,16 @@ hex_id!(
     KeyId,
     32
 );
+impl KeyId {
+    /// D10: whether some secret key has this public key, and nobody else signs for it.
+    pub fn check(self) -> Result<(), KeyError> {
+        match ed25519_dalek::VerifyingKey::from_bytes(&self.0) {
+            Ok(key) if !key.is_weak() => Ok(()),
+            _ => Err(KeyError { key: self }),
+        }
+    }
+}
+
 hex_id!(
     /// A rollout over all its sequences: 16 random bytes.
     RolloutId,
@@ -112,6 +130,33 @@ mod tests {
         assert_eq!(postcard::from_bytes::<PeerId>(&postcard::to_allocvec(&id).unwrap()), Ok(id));
         assert_eq!(postcard::to_allocvec(&id).unwrap().len(), 32);
         assert_eq!(serde_json::from_str::<PeerId>(&serde_json::to_string(&id).unwrap()).unwrap(), id);
+    }
+
+    #[test]
+    fn bytes_that_are_no_point_or_one_of_small_order_are_no_key() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key();
+        assert_eq!(KeyId(key.to_bytes()).check(), Ok(()));
+        let identity = {
+            let mut one = [0; 32];
+            one[0] = 1;
+            one
+        };
+        // y = 0 is of order 4, y = -1 of order 2; no point has y = 2.
+        let minus_one = {
+            let mut bytes = [0xff; 32];
+            bytes[0] = 0xec;
+            bytes[31] = 0x7f;
+            bytes
+        };
+        let two = {
+            let mut two = [0; 32];
+            two[0] = 2;
+            two
+        };
+        for wrong in [[0; 32], identity, minus_one, two] {
+            let error = KeyId(wrong).check().unwrap_err().to_string();
+            assert!(error.ends_with("is no Ed25519 public key that can sign"), "{error}");
+        }
     }
 
     #[test]

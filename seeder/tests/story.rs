@@ -252,6 +252,11 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
     desk.fails("publish --site plant --name x a tree", 2, &["--from"]);
     desk.fails("enroll --site plant 00ff", 2, &["64 lower-case hexadecimal digits"]);
     desk.fails(&format!("enroll --site plant --name x {DEVICE} {DEVICE}"), 2, &["--name"]);
+    desk.fails(
+        &format!("enroll --site plant {}", "0".repeat(64)),
+        3,
+        &["device: 0000", "no Ed25519 public key"],
+    );
     desk.fails("withdraw --site plant abcdef --reason x", 2, &["abcdef"]);
     desk.fails("site init new --name x --no-passphrase --threshold relase=2", 2, &["relase", "release"]);
 

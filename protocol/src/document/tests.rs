@@ -190,6 +190,22 @@ fn an_artifact_whose_destination_no_device_could_place_is_refused() {
     }
 }
 
+// D10
+#[test]
+fn a_device_or_a_role_whose_key_nobody_can_sign_with_is_refused() {
+    let not_a_point = std::array::from_fn(|at| if at == 0 { 2 } else { 0 });
+    for key in [not_a_point, [0; 32]] {
+        let device = crate::id::PeerId(key);
+        let enrollment = Enrollment { device, ..crate::trust::tests::enrollment(1) };
+        let refused = enrollment.validate();
+        assert!(matches!(refused, Err(DocumentError::Field { field: "device", .. })), "{refused:?}");
+        let mut root = crate::trust::tests::root();
+        root.roles.release.keys.push(crate::id::KeyId(key));
+        let refused = root.validate();
+        assert!(matches!(refused, Err(DocumentError::Field { field: "roles.release", .. })), "{refused:?}");
+    }
+}
+
 /// Only the tests of a file that has code, too.
 fn tests_of(source: &str) -> &str {
     source.split_once("#[cfg(test)]").map_or(source, |(_, tests)| tests)

@@ -11,6 +11,7 @@ pub use release::*;
 pub use site::*;
 
 use super::{Document, DocumentError};
+use crate::id::KeyId;
 use crate::wire::DocumentKind;
 use fields::fields_of;
 use serde::de::DeserializeOwned;
@@ -40,6 +41,11 @@ fn check_critical<T: DeserializeOwned>(crit: &[String]) -> Result<(), DocumentEr
         Some(field) => Err(DocumentError::Critical(field.chars().take(80).collect())),
         None => Ok(()),
     }
+}
+
+/// D10: whether something can be signed with it.
+fn check_key(field: &'static str, key: KeyId) -> Result<(), DocumentError> {
+    key.check().map_err(|e| DocumentError::field(field, e.to_string()))
 }
 
 fn check_text(field: &'static str, text: &str, max: usize) -> Result<(), DocumentError> {

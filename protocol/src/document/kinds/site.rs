@@ -1,6 +1,6 @@
 //! The documents of a site: its trust root, what rolls out, what is withdrawn, who is enrolled, what devices say.
 
-use super::{Document, DocumentError, NAME_MAX, TEXT_MAX, check_critical, check_name, check_text};
+use super::{Document, DocumentError, NAME_MAX, TEXT_MAX, check_critical, check_key, check_name, check_text};
 use crate::id::{ContentHash, DocumentId, KeyId, PeerId, RolloutId, SiteId};
 use crate::wire::DocumentKind;
 use serde::{Deserialize, Serialize};
@@ -91,6 +91,7 @@ impl Role {
         if self.keys.iter().collect::<BTreeSet<_>>().len() != self.keys.len() {
             return Err(DocumentError::field(field, "names a key twice"));
         }
+        self.keys.iter().try_for_each(|key| check_key(field, *key))?;
         if self.threshold == 0 || self.threshold as usize > self.keys.len() {
             let problem = format!("threshold {} with {} keys", self.threshold, self.keys.len());
             return Err(DocumentError::field(field, problem));
@@ -266,6 +267,7 @@ impl Document for Enrollment {
 
     fn validate(&self) -> Result<(), DocumentError> {
         check_critical::<Self>(&self.crit)?;
+        check_key("device", KeyId(self.device.0))?;
         check_text("name", &self.name, NAME_MAX)?;
         check_text("product", &self.product, NAME_MAX)?;
         check_text("hardware", &self.hardware, NAME_MAX)?;
