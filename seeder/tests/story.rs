@@ -258,6 +258,11 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
         &["device: 0000", "no Ed25519 public key"],
     );
     desk.fails("withdraw --site plant abcdef --reason x", 2, &["abcdef"]);
+    let mut forged = desk.command("site init new --no-passphrase --name");
+    let forged = forged.arg("Plant\nsafe to leave").output().unwrap();
+    assert_eq!(forged.status.code(), Some(2));
+    assert!(stderr(&forged).contains("--name: has the control character U+000A"), "{}", stderr(&forged));
+    desk.fails("site init new --no-passphrase --name x --product ~", 2, &["--product: is empty"]);
     desk.fails("site init new --name x --no-passphrase --threshold relase=2", 2, &["relase", "release"]);
 
     desk.fails("publish --site nowhere a", 3, &["nowhere", "samara site init"]);
@@ -268,6 +273,16 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
         "publish --site plant --from agent.toml",
         3,
         &["min_agent", "\"0.9\" is no version such as 0.1.0"],
+    );
+    desk.fails(
+        "publish --site plant --channel \u{1b}[2J a",
+        3,
+        &["channel: has the control character U+001B"],
+    );
+    desk.fails(
+        &format!("enroll --site plant --name \u{202e}x {DEVICE}"),
+        3,
+        &["name: has the control character"],
     );
     desk.fails("publish --site plant tree", 3, &["tree/leak", "/etc/passwd", "outside the tree"]);
     desk.fails("publish --site plant /dev/null", 3, &["/dev/null is a device file"]);

@@ -206,6 +206,86 @@ fn a_device_or_a_role_whose_key_nobody_can_sign_with_is_refused() {
     }
 }
 
+/// Why a change of a well-formed document is refused: the field, if it is.
+fn refused<T: Document + Clone>(document: &T, change: impl FnOnce(&mut T)) -> Option<&'static str> {
+    let mut changed = document.clone();
+    change(&mut changed);
+    match changed.validate() {
+        Ok(()) => None,
+        Err(DocumentError::Field { field, .. }) => Some(field),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+// D11
+#[test]
+fn a_text_that_could_drive_a_terminal_or_forge_a_line_is_refused_in_every_field() {
+    use crate::trust::tests as site;
+    let (release, enrollment, report) = (site::release(1), site::enrollment(1), site::report(1));
+    let withdrawal = site::withdrawal(None, None, DocumentId([4; 32]));
+    for c in ['\n', '\r', '\t', '\0', '\u{1b}', '\u{7f}', '\u{9b}', '\u{2028}', '\u{202e}', '\u{2066}'] {
+        let text = format!("a{c}b");
+        let list = || vec![text.clone()];
+        let of = |change: &dyn Fn(&mut Release)| refused(&release, change);
+        assert_eq!(of(&|r| r.issuer.clone_from(&text)), Some("issuer"));
+        assert_eq!(of(&|r| r.product.clone_from(&text)), Some("product"));
+        assert_eq!(of(&|r| r.channel.clone_from(&text)), Some("channel"));
+        assert_eq!(of(&|r| r.version.clone_from(&text)), Some("version"));
+        assert_eq!(of(&|r| r.notes = [(text.clone(), String::new())].into()), Some("notes"));
+        let lines = of(&|r| r.notes = [("en".to_owned(), text.clone())].into());
+        assert_eq!(lines, (c != '\n').then_some("notes"), "notes may have lines");
+        assert_eq!(of(&|r| r.compatibility.hardware = list()), Some("compatibility.hardware"));
+        assert_eq!(of(&|r| r.compatibility.architecture = list()), Some("compatibility.architecture"));
+        assert_eq!(of(&|r| r.artifacts[0].name.clone_from(&text)), Some("artifacts.name"));
+        assert_eq!(of(&|r| r.artifacts[0].when.hardware = list()), Some("artifacts.when"));
+        let of = |change: &dyn Fn(&mut Enrollment)| refused(&enrollment, change);
+        assert_eq!(of(&|e| e.name.clone_from(&text)), Some("name"));
+        assert_eq!(of(&|e| e.product.clone_from(&text)), Some("product"));
+        assert_eq!(of(&|e| e.hardware.clone_from(&text)), Some("hardware"));
+        assert_eq!(of(&|e| e.area.clone_from(&text)), Some("area"));
+        assert_eq!(of(&|e| e.tags = list()), Some("tags"));
+        let of = |change: &dyn Fn(&mut Report)| refused(&report, change);
+        assert_eq!(of(&|r| r.state.clone_from(&text)), Some("state"));
+        assert_eq!(of(&|r| r.reason.clone_from(&text)), Some("reason"));
+        assert_eq!(of(&|r| r.alarms = list()), Some("alarms"));
+        assert_eq!(of(&|r| r.versions = [("pump".into(), text.clone())].into()), Some("versions"));
+        assert_eq!(refused(&withdrawal, |w| w.reason.clone_from(&text)), Some("reason"));
+        assert_eq!(refused(&withdrawal, |w| w.product = Some(text.clone())), Some("product"));
+        let named = |root: &mut TrustRoot| root.products = [(site::id(site::RELEASE2), list())].into();
+        assert_eq!(refused(&site::root(), named), Some("products"));
+        let dated = |rollout: &mut Rollout| rollout.fresh_until = Some(text.clone());
+        assert_eq!(refused(&site::rollout(1, RolloutState::Active), dated), Some("fresh_until"));
+    }
+}
+
+// D11
+#[test]
+fn a_name_has_a_length_and_something_on_it() {
+    let release = crate::trust::tests::release(1);
+    let version = |text: String| refused(&release, |release| release.version = text);
+    assert_eq!(version("größe 型 1.0".into()), None);
+    assert_eq!(version("x".repeat(NAME_MAX)), None);
+    for wrong in ["x".repeat(NAME_MAX + 1), String::new(), "  ".into()] {
+        assert_eq!(version(wrong), Some("version"));
+    }
+    let notes = |bytes: usize| refused(&release, |r| r.notes = [("en".into(), "x".repeat(bytes))].into());
+    assert_eq!((notes(8 * TEXT_MAX), notes(8 * TEXT_MAX + 1)), (None, Some("notes")));
+}
+
+// D11
+#[test]
+fn any_text_can_be_made_one_line_that_a_report_carries() {
+    let report = crate::trust::tests::report(1);
+    for (text, bytes_max, expected) in [
+        ("cannot write a\nb: \u{1b}[2Jfull", 99, "cannot write a b:  [2Jfull"),
+        ("größe", 5, "grö"),
+        ("", 5, ""),
+    ] {
+        let reason = one_line(text, bytes_max);
+        assert_eq!((reason.as_str(), refused(&report, |r| r.reason.clone_from(&reason))), (expected, None));
+    }
+}
+
 /// Only the tests of a file that has code, too.
 fn tests_of(source: &str) -> &str {
     source.split_once("#[cfg(test)]").map_or(source, |(_, tests)| tests)

@@ -6,7 +6,7 @@ use crate::keys::{self, Passphrases};
 use crate::site::Settings;
 use crate::ui::Output;
 use ed25519_dalek::SigningKey;
-use samara_protocol::document::{Envelope, MeshAccess, Role, Roles, TrustRoot};
+use samara_protocol::document::{Envelope, MeshAccess, Role, Roles, TrustRoot, check_name};
 use samara_protocol::id::{KeyId, SiteId};
 use samara_protocol::trust::Trust;
 use std::collections::BTreeMap;
@@ -94,8 +94,14 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
 
 fn init(args: &InitArgs, output: &Output) -> Result<(), Failure> {
     refuse_used(&args.dir)?;
-    if args.name.trim().is_empty() {
-        return Err(Failure::usage("--name is empty"));
+    // What documents will carry, or people will read beside them.
+    let said = [
+        ("--name", Some(&args.name)),
+        ("--product", Some(&args.product)),
+        ("--issuer", args.issuer.as_ref()),
+    ];
+    for (flag, text) in said {
+        text.map_or(Ok(()), |text| check_name(flag, text)).map_err(Failure::usage)?;
     }
     let passphrase = match args.no_passphrase {
         true => None,

@@ -43,27 +43,59 @@ fn check_critical<T: DeserializeOwned>(crit: &[String]) -> Result<(), DocumentEr
     }
 }
 
+fn check_names<'a>(
+    field: &'static str,
+    names: impl IntoIterator<Item = &'a String>,
+) -> Result<(), DocumentError> {
+    names.into_iter().try_for_each(|name| check_name(field, name))
+}
+
 /// D10: whether something can be signed with it.
 fn check_key(field: &'static str, key: KeyId) -> Result<(), DocumentError> {
     key.check().map_err(|e| DocumentError::field(field, e.to_string()))
 }
 
+/// D11: whether a character changes what is shown around it: controls, line and paragraph ends, direction overrides.
+fn is_plain(c: char) -> bool {
+    !c.is_control() && !matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Any text as one line that D11 allows, cut to at most `bytes_max`: of the words of others for a document of one's own.
+pub fn one_line(text: &str, bytes_max: usize) -> String {
+    let mut line: String = text.chars().map(|c| if is_plain(c) { c } else { ' ' }).collect();
+    line.truncate(line.floor_char_boundary(bytes_max));
+    line
+}
+
+/// D11: text of several lines.
 fn check_text(field: &'static str, text: &str, max: usize) -> Result<(), DocumentError> {
-    if text.len() > max {
-        return Err(DocumentError::field(
-            field,
-            format!("{} bytes long, at most {max} are allowed", text.len()),
-        ));
+    text.split('\n').try_for_each(|line| check_line(field, line, max))?;
+    check_length(field, text, max)
+}
+
+/// D11: one line, or nothing.
+fn check_line(field: &'static str, line: &str, max: usize) -> Result<(), DocumentError> {
+    check_length(field, line, max)?;
+    match line.chars().find(|c| !is_plain(*c)) {
+        Some(c) => {
+            Err(DocumentError::field(field, format!("has the control character U+{:04X}", u32::from(c))))
+        }
+        None => Ok(()),
     }
-    if text.chars().any(|c| c.is_control() && c != '\n') {
-        return Err(DocumentError::field(field, "has control characters"));
+}
+
+fn check_length(field: &'static str, text: &str, max: usize) -> Result<(), DocumentError> {
+    if text.len() > max {
+        let problem = format!("{} bytes long, at most {max} are allowed", text.len());
+        return Err(DocumentError::field(field, problem));
     }
     Ok(())
 }
 
-fn check_name(field: &'static str, text: &str) -> Result<(), DocumentError> {
-    if text.is_empty() {
+/// D11: one line with something on it that is no blank, at most [`NAME_MAX`] bytes.
+pub fn check_name(field: &'static str, text: &str) -> Result<(), DocumentError> {
+    if text.trim().is_empty() {
         return Err(DocumentError::field(field, "is empty"));
     }
-    check_text(field, text, NAME_MAX)
+    check_line(field, text, NAME_MAX)
 }

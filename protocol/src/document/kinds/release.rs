@@ -1,6 +1,6 @@
 //! The Release: one signed, numbered set of artifacts for a kind of device. It names no site.
 
-use super::{Document, DocumentError, NAME_MAX, TEXT_MAX, check_critical, check_name, check_text};
+use super::{Document, DocumentError, TEXT_MAX, check_critical, check_name, check_names, check_text};
 use crate::artifact::safe_destination;
 use crate::geometry::{Geometry, GeometryError};
 use crate::id::ContentHash;
@@ -50,8 +50,10 @@ pub struct Compatibility {
 }
 
 impl Compatibility {
-    /// D9.
+    /// D9, D11.
     fn validate(&self) -> Result<(), DocumentError> {
+        check_names("compatibility.hardware", &self.hardware)?;
+        check_names("compatibility.architecture", &self.architecture)?;
         let Some(version) = &self.min_agent else { return Ok(()) };
         check_name("compatibility.min_agent", version)?;
         let wrong = |e| {
@@ -166,6 +168,7 @@ impl Artifact {
     fn validate(&self) -> Result<(), DocumentError> {
         check_critical::<Self>(&self.crit)?;
         check_name("artifacts.name", &self.name)?;
+        check_names("artifacts.when", self.when.hardware.iter().chain(&self.when.architecture))?;
         safe_destination(&self.destination).map_err(|fault| {
             DocumentError::field("artifacts.destination", format!("{:?} {fault}", self.destination))
         })?;
@@ -262,7 +265,8 @@ impl Release {
         check_name("issuer", &self.issuer)?;
         check_name("product", &self.product)?;
         check_name("channel", &self.channel)?;
-        check_text("version", &self.version, NAME_MAX)?;
+        check_name("version", &self.version)?;
+        check_names("notes", self.notes.keys())?;
         self.notes.values().try_for_each(|note| check_text("notes", note, 8 * TEXT_MAX))?;
         self.compatibility.validate()
     }

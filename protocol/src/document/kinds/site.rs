@@ -1,6 +1,9 @@
 //! The documents of a site: its trust root, what rolls out, what is withdrawn, who is enrolled, what devices say.
 
-use super::{Document, DocumentError, NAME_MAX, TEXT_MAX, check_critical, check_key, check_name, check_text};
+use super::{
+    Document, DocumentError, NAME_MAX, TEXT_MAX, check_critical, check_key, check_line, check_name,
+    check_names,
+};
 use crate::id::{ContentHash, DocumentId, KeyId, PeerId, RolloutId, SiteId};
 use crate::wire::DocumentKind;
 use serde::{Deserialize, Serialize};
@@ -112,7 +115,8 @@ impl Document for TrustRoot {
         self.roles.root.validate("roles.root")?;
         self.roles.release.validate("roles.release")?;
         self.roles.rollout.validate("roles.rollout")?;
-        self.roles.enroll.validate("roles.enroll")
+        self.roles.enroll.validate("roles.enroll")?;
+        check_names("products", self.products.values().flatten())
     }
 }
 
@@ -180,7 +184,7 @@ impl Document for Rollout {
 
     fn validate(&self) -> Result<(), DocumentError> {
         check_critical::<Self>(&self.crit)?;
-        check_text("fresh_until", self.fresh_until.as_deref().unwrap_or_default(), NAME_MAX)
+        check_line("fresh_until", self.fresh_until.as_deref().unwrap_or_default(), NAME_MAX)
     }
 }
 
@@ -214,7 +218,7 @@ impl Document for Withdrawal {
             return Err(DocumentError::field("releases", "names no release, or more than 64"));
         }
         self.product.iter().try_for_each(|product| check_name("product", product))?;
-        check_text("reason", &self.reason, TEXT_MAX)
+        check_line("reason", &self.reason, TEXT_MAX)
     }
 }
 
@@ -268,14 +272,14 @@ impl Document for Enrollment {
     fn validate(&self) -> Result<(), DocumentError> {
         check_critical::<Self>(&self.crit)?;
         check_key("device", KeyId(self.device.0))?;
-        check_text("name", &self.name, NAME_MAX)?;
-        check_text("product", &self.product, NAME_MAX)?;
-        check_text("hardware", &self.hardware, NAME_MAX)?;
-        check_text("area", &self.area, NAME_MAX)?;
+        check_line("name", &self.name, NAME_MAX)?;
+        check_line("product", &self.product, NAME_MAX)?;
+        check_line("hardware", &self.hardware, NAME_MAX)?;
+        check_line("area", &self.area, NAME_MAX)?;
         if self.tags.len() > 32 {
             return Err(DocumentError::field("tags", "more than 32"));
         }
-        self.tags.iter().try_for_each(|tag| check_name("tags", tag))
+        check_names("tags", &self.tags)
     }
 }
 
@@ -355,6 +359,8 @@ impl Document for Report {
     fn validate(&self) -> Result<(), DocumentError> {
         check_critical::<Self>(&self.crit)?;
         check_name("state", &self.state)?;
-        check_text("reason", &self.reason, TEXT_MAX)
+        check_names("versions", self.versions.iter().flat_map(|(product, version)| [product, version]))?;
+        self.alarms.iter().try_for_each(|alarm| check_line("alarms", alarm, TEXT_MAX))?;
+        check_line("reason", &self.reason, TEXT_MAX)
     }
 }
