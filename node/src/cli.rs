@@ -140,8 +140,8 @@ fn for_people(view: &StatusView) -> String {
         let percent = (release.bytes_have * 100).checked_div(release.bytes_total).unwrap_or(100);
         let reason = if release.reason.is_empty() { String::new() } else { format!(": {}", release.reason) };
         lines.push(format!(
-            "release     {} {} (number {})  {} {percent} %{reason}",
-            release.product, release.version, release.number, release.state
+            "release     {} {} (number {} on {})  {} {percent} %{reason}",
+            release.product, release.version, release.number, release.channel, release.state
         ));
     }
     if view.releases.is_empty() {

@@ -35,10 +35,10 @@ fn a_device_without_room_says_so_while_the_site_goes_on_and_completes_once_there
     }
     let full = &site.devices[2];
     let release = wait_for("the full disk to show in the status", || {
-        full.release().filter(|release| release["state"] == "no_space")
+        full.release().filter(|release| release["state"] == "waiting_for_space")
     });
     assert!(release["reason"].as_str().unwrap().contains("no room on the disk"), "{release}");
-    assert!(!full.events("no_space").is_empty());
+    assert!(!full.events("waiting_for_space").is_empty());
     let row = site.wait_reported(full, |row| row["state"] == "waiting_for_space");
     assert!(row["reason"].as_str().unwrap().contains("no room"), "{row}");
     assert!(full.installed().is_none());
@@ -64,7 +64,7 @@ fn a_disk_that_fills_up_in_the_middle_stops_one_device_only_and_what_it_had_is_n
         (full.release()?["bytes_have"].as_u64()? > 4 * MIB as u64).then_some(())
     });
     disk.fill();
-    wait_for("the full disk to show in the status", || (state(full)? == "no_space").then_some(()));
+    wait_for("the full disk to show in the status", || (state(full)? == "waiting_for_space").then_some(()));
     for device in &site.devices[..2] {
         wait_for("a device with room to install", || (device.installed()? == content).then_some(()));
     }

@@ -174,6 +174,48 @@ fn a_withdrawn_release_is_not_installed_by_a_device_that_comes_later() {
 }
 
 #[test]
+fn what_a_device_does_not_install_or_should_not_have_reaches_the_operator_with_the_reason() {
+    let mut site = Site::new("open", 1);
+    let path = site.scratch.path().join("site/node.toml");
+    let of_device = |site: &Site, id: &str| {
+        let releases = site.devices[0].status()?["releases"].as_array()?.clone();
+        releases.into_iter().find(|release| release["id"] == id)
+    };
+    let mut publish = samara();
+    publish.args(["publish", "--yes", "--json", "--product", "door", "--channel", "beta", "--site"]);
+    let published = ok(publish.arg(site.dir()).arg(&path)).stdout;
+    let published: serde_json::Value = serde_json::from_slice(&published).unwrap();
+    let door = published["release"].as_str().unwrap();
+    site.start_devices();
+    let mut seeder = site.serve(&[]);
+    let row = site.wait_reported(&site.devices[0], |row| row["state"] == "not_applicable");
+    assert_eq!(
+        (&row["release"], &row["reason"]),
+        (&door.into(), &"it is for door, this device is a default".into())
+    );
+    let shown = of_device(&site, door).unwrap();
+    assert_eq!((&shown["state"], &shown["channel"]), (&"not_applicable".into(), &"beta".into()));
+    seeder.stop();
+
+    site.publish(&path, "1");
+    let mut seeder = site.serve(&[]);
+    let row = site.wait_reported(&site.devices[0], |row| row["state"] == "installed");
+    assert_eq!(row["versions"]["default"], "1");
+    seeder.stop();
+    let installed = row["release"].as_str().unwrap();
+    ok(samara()
+        .args(["withdraw", "--yes", "--reason", "it bricks", "--site"])
+        .arg(site.dir())
+        .arg(installed));
+    let _seeder = site.serve(&[]);
+    let row = site.wait_reported(&site.devices[0], |row| row["state"] == "withdrawn");
+    assert_eq!((&row["release"], &row["reason"]), (&installed.into(), &"it bricks; still installed".into()));
+    assert_eq!(row["versions"]["default"], "1");
+    let shown = of_device(&site, installed).unwrap();
+    assert_eq!((&shown["state"], &shown["reason"]), (&"withdrawn".into(), &row["reason"]));
+}
+
+#[test]
 fn a_restart_never_puts_a_superseded_release_back() {
     let mut site = Site::new("open", 1);
     let (old, new) = (noise(200_000, 1), noise(200_000, 2));

@@ -17,7 +17,7 @@ pub(super) enum Phase {
     /// Its bytes come.
     Downloading,
     /// The disk is full; tried again.
-    NoSpace(String),
+    WaitingForSpace(String),
     /// All bytes are verified and durable.
     Verified,
     /// A handler places it.
@@ -71,7 +71,6 @@ impl Agent {
             Work { release, rollout, blobs, sealed: BTreeSet::new(), open: BTreeSet::new(), phase, tries: 0 };
         self.work.insert(id, work);
         self.open_swarms(id).await;
-        self.report(id).await;
         self.on_sealed(id).await;
     }
 
@@ -91,12 +90,14 @@ impl Agent {
         }
     }
 
-    fn is_in_journal(&self, release: &Verified<Release>) -> bool {
+    /// Whether all that this device installs of a release is in place.
+    pub(super) fn is_in_journal(&self, release: &Verified<Release>) -> bool {
         let in_place = |artifact: &Artifact| {
             let installed = self.parts.state.installed(&artifact.destination);
             installed.is_ok_and(|there| there == Some(release.id()))
         };
-        artifacts_for(release, &self.facts).all(in_place)
+        let mut artifacts = artifacts_for(release, &self.facts).peekable();
+        artifacts.peek().is_some() && artifacts.all(in_place)
     }
 
     /// Opens those swarms of a release that are not open yet.
@@ -119,8 +120,8 @@ impl Agent {
                         tracing::warn!(%error, content = %blob.content, "cannot keep a copy for others");
                         return;
                     }
-                    tracing::warn!(target: "samara", event = "no_space", %error, content = %blob.content, "cannot open the content");
-                    work.phase = Phase::NoSpace(error.to_string());
+                    tracing::warn!(target: "samara", event = "waiting_for_space", %error, content = %blob.content, "cannot open the content");
+                    work.phase = Phase::WaitingForSpace(error.to_string());
                     return;
                 }
             }
@@ -165,7 +166,7 @@ impl Agent {
     async fn on_sealed(&mut self, id: DocumentId) {
         let Some(work) = self.work.get_mut(&id) else { return };
         if work.sealed.len() < work.blobs.len()
-            || !matches!(work.phase, Phase::Downloading | Phase::NoSpace(_))
+            || !matches!(work.phase, Phase::Downloading | Phase::WaitingForSpace(_))
         {
             return;
         }
@@ -183,8 +184,8 @@ impl Agent {
         for id in concerned {
             let Some(work) = self.work.get_mut(&id) else { continue };
             if work.phase == Phase::Downloading {
-                tracing::warn!(target: "samara", event = "no_space", %content, "the disk is full");
-                work.phase = Phase::NoSpace("the disk is full".into());
+                tracing::warn!(target: "samara", event = "waiting_for_space", %content, "the disk is full");
+                work.phase = Phase::WaitingForSpace("the disk is full".into());
             }
         }
     }
@@ -204,9 +205,9 @@ impl Agent {
         for id in ids {
             let Some(work) = self.work.get_mut(&id) else { continue };
             match &work.phase {
-                Phase::NoSpace(_) => {
+                Phase::WaitingForSpace(_) => {
                     let open: Vec<_> = work.open.iter().copied().collect();
-                    self.report(id).await;
+                    self.report().await;
                     for content in open {
                         self.parts.mesh.tell(Input::Intake { content, open: true }).await;
                     }

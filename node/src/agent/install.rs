@@ -66,10 +66,11 @@ impl Agent {
                     work.phase = Phase::Failed { why: error.to_string(), retry_at, tries: work.tries };
                 }
             }
-            self.report(id).await;
             self.forget_unwanted().await;
         }
         self.look_again().await;
+        self.look_in_place();
+        self.report().await;
         self.show_status().await;
         self.start_install().await;
     }

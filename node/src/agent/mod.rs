@@ -5,6 +5,7 @@
 mod fetch;
 mod install;
 mod report;
+mod standing;
 mod view;
 
 use crate::api::StatusView;
@@ -14,9 +15,11 @@ use crate::mesh::{MeshEvent, MeshHandle};
 use crate::state::State;
 use fetch::{Phase, Work};
 use report::Reporter;
+use samara_protocol::document::ReleaseState;
 use samara_protocol::id::{DocumentId, PeerId};
 use samara_protocol::rollout::{Decision, Facts, SiteDocuments};
 use samara_protocol::trust::VerifiedDocument;
+use standing::Aside;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,7 +67,7 @@ pub struct Agent {
     documents: SiteDocuments,
     is_restored: bool,
     work: BTreeMap<DocumentId, Work>,
-    aside: BTreeMap<DocumentId, String>,
+    aside: BTreeMap<DocumentId, Aside>,
     reporter: Reporter,
     installing: Option<DocumentId>,
     installed: mpsc::Sender<InstallResult>,
@@ -134,7 +137,13 @@ impl Agent {
 
     async fn on_document(&mut self, document: VerifiedDocument) {
         match document {
-            VerifiedDocument::TrustRoot(_) | VerifiedDocument::Report(_) => return,
+            VerifiedDocument::Report(report) => {
+                if report.device == self.parts.device && !self.is_restored {
+                    self.reporter.recall(&report);
+                }
+                return;
+            }
+            VerifiedDocument::TrustRoot(_) => return,
             VerifiedDocument::Enrollment(enrollment) => {
                 if enrollment.device != self.parts.device {
                     return;
@@ -152,43 +161,53 @@ impl Agent {
     /// Compares what is decided with what is under way, and starts or stops the difference.
     async fn decide(&mut self) {
         let decisions = self.documents.decide(&self.facts);
-        self.aside.clear();
+        let before = std::mem::take(&mut self.aside);
         for (release, decision) in decisions {
             match decision {
                 Decision::Install { rollout } if !self.work.contains_key(&release) => {
                     self.begin(release, rollout).await;
                 }
                 Decision::Install { .. } => {}
-                Decision::Superseded => self.set_aside(release, "superseded by a later release".into()).await,
+                Decision::Superseded => {
+                    let aside = Aside::new(ReleaseState::Superseded, "a later release is wanted");
+                    self.set_aside(release, aside).await;
+                }
                 Decision::Withdrawn { reason, purge } => {
-                    self.withdraw(release, purge).await;
-                    self.aside.insert(release, format!("withdrawn: {reason}"));
+                    let was_begun = self.withdraw(release, purge).await
+                        || before.get(&release).is_some_and(|aside| aside.was_begun);
+                    let aside = Aside::new(ReleaseState::Withdrawn, reason);
+                    self.aside.insert(release, Aside { was_begun, ..aside });
                 }
                 Decision::Held(state) => {
-                    self.aside.insert(release, format!("the rollout is {state}"));
+                    let why = format!("the rollout is {state}");
+                    self.aside.insert(release, Aside::new(ReleaseState::Waiting, why));
                 }
                 Decision::NotApplicable(why) => {
-                    self.set_aside(release, format!("not applicable: {why}")).await;
+                    self.set_aside(release, Aside::new(ReleaseState::NotApplicable, why)).await;
                 }
             }
         }
+        self.look_in_place();
+        self.report().await;
     }
 
     /// A release that is no longer wanted keeps its copy until its successor is installed.
-    async fn set_aside(&mut self, release: DocumentId, why: String) {
+    async fn set_aside(&mut self, release: DocumentId, aside: Aside) {
         if let Some(work) = self.work.get(&release)
             && work.phase != Phase::Installed
         {
             self.drop_work(release).await;
         }
-        self.aside.insert(release, why);
+        self.aside.insert(release, aside);
     }
 
-    async fn withdraw(&mut self, release: DocumentId, purge: bool) {
+    /// True if it was on its way.
+    async fn withdraw(&mut self, release: DocumentId, purge: bool) -> bool {
         let unfinished = self.work.get(&release).is_some_and(|work| work.phase != Phase::Installed);
         if purge || unfinished {
             self.drop_work(release).await;
             self.forget_unwanted().await;
         }
+        unfinished
     }
 }

@@ -1,10 +1,12 @@
 //! The agent's state as the local API shows it.
 
 use super::Agent;
-use super::fetch::Phase;
+use super::fetch::Work;
 use crate::api::{NeighbourView, ReleaseView, StatusView};
 use crate::mesh::MeshView;
+use samara_protocol::document::Release;
 use samara_protocol::geometry::PieceIndex;
+use samara_protocol::trust::Verified;
 use std::collections::BTreeMap;
 
 impl Agent {
@@ -22,33 +24,32 @@ impl Agent {
     }
 
     fn release_views(&self, mesh: &MeshView) -> Vec<ReleaseView> {
-        let mut views: Vec<_> = self.work.values().map(|work| self.view_of(work, mesh)).collect();
-        for (id, why) in self.aside.iter().filter(|(id, _)| !self.work.contains_key(id)) {
-            let Some(release) = self.documents.releases.get(id) else { continue };
-            views.push(ReleaseView {
-                id: *id,
-                product: release.product.clone(),
-                version: release.version.clone(),
-                number: release.number,
-                state: if why.starts_with("withdrawn") { "withdrawn" } else { "waiting" }.into(),
-                reason: why.clone(),
-                bytes_have: 0,
-                bytes_total: release.bytes_total(),
-                sources: BTreeMap::new(),
-                duplicate_bytes: 0,
-            });
+        let mut views: Vec<_> = self.work.values().filter_map(|work| self.view_of(work, mesh)).collect();
+        for id in self.aside.keys().filter(|id| !self.work.contains_key(id)) {
+            views.extend(self.documents.releases.get(id).and_then(|release| self.bare_view_of(release)));
         }
         views
     }
 
-    fn view_of(&self, work: &super::fetch::Work, mesh: &MeshView) -> ReleaseView {
-        let (state, reason) = match &work.phase {
-            Phase::Downloading => ("downloading", String::new()),
-            Phase::NoSpace(why) => ("no_space", why.clone()),
-            Phase::Verified | Phase::Installing => ("verified", String::new()),
-            Phase::Installed => ("installed", String::new()),
-            Phase::Failed { why, tries, .. } => ("failed", format!("{why} (try {tries})")),
-        };
+    /// A release of which nothing is fetched.
+    fn bare_view_of(&self, release: &Verified<Release>) -> Option<ReleaseView> {
+        let standing = self.standing(&release.id())?;
+        Some(ReleaseView {
+            id: release.id(),
+            product: release.product.clone(),
+            channel: release.channel.clone(),
+            version: release.version.clone(),
+            number: release.number,
+            state: standing.state,
+            reason: standing.reason,
+            bytes_have: 0,
+            bytes_total: release.bytes_total(),
+            sources: BTreeMap::new(),
+            duplicate_bytes: 0,
+        })
+    }
+
+    fn view_of(&self, work: &Work, mesh: &MeshView) -> Option<ReleaseView> {
         let mut sources = BTreeMap::new();
         let (mut bytes_have, mut duplicate_bytes) = (0, 0);
         for blob in &work.blobs {
@@ -63,17 +64,8 @@ impl Agent {
                 Err(_) => 0,
             };
         }
-        ReleaseView {
-            id: work.release.id(),
-            product: work.release.product.clone(),
-            version: work.release.version.clone(),
-            number: work.release.number,
-            state: state.into(),
-            reason,
-            bytes_have,
-            bytes_total: work.blobs.iter().map(|b| b.size).sum(),
-            sources,
-            duplicate_bytes,
-        }
+        let bytes_total = work.blobs.iter().map(|b| b.size).sum();
+        let bare = self.bare_view_of(&work.release)?;
+        Some(ReleaseView { bytes_have, bytes_total, sources, duplicate_bytes, ..bare })
     }
 }

@@ -1,5 +1,6 @@
 //! What the local API shows; field names are an interface.
 
+use samara_protocol::document::ReleaseState;
 use samara_protocol::id::{DocumentId, PeerId, SiteId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,12 +53,14 @@ pub struct ReleaseView {
     pub id: DocumentId,
     /// For what kind of device.
     pub product: String,
+    /// Such as stable or beta.
+    pub channel: String,
     /// For people.
     pub version: String,
     /// For machines.
     pub number: u64,
-    /// `waiting`, `downloading`, `no_space`, `verified`, `installed`, `failed` or `withdrawn`.
-    pub state: String,
+    /// Where it stands.
+    pub state: ReleaseState,
     /// Why, where there is a reason.
     pub reason: String,
     /// Verified bytes here.

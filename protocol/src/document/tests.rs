@@ -286,6 +286,18 @@ fn any_text_can_be_made_one_line_that_a_report_carries() {
     }
 }
 
+#[test]
+fn the_states_of_a_release_are_those_of_the_documentation() {
+    let table = DOCUMENT.split("## Where a release stands").nth(1).unwrap().split("\n## ").next().unwrap();
+    let words = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(words.collect::<Vec<_>>(), ReleaseState::ALL.map(ReleaseState::as_str));
+    for state in ReleaseState::ALL {
+        let json = serde_json::to_string(&state).unwrap();
+        assert_eq!((json, ReleaseState::of(state.as_str())), (format!("\"{state}\""), Some(state)));
+    }
+    assert_eq!(ReleaseState::of("committed"), None);
+}
+
 /// Only the tests of a file that has code, too.
 fn tests_of(source: &str) -> &str {
     source.split_once("#[cfg(test)]").map_or(source, |(_, tests)| tests)

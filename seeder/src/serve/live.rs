@@ -3,7 +3,7 @@
 use crate::ui::{Look, Mode, Output, bytes};
 use indicatif::ProgressBar;
 use samara_node::mesh::MeshView;
-use samara_protocol::document::{BlobRef, Enrollment, Release, Report};
+use samara_protocol::document::{BlobRef, Enrollment, Release, ReleaseState, Report};
 use samara_protocol::geometry::PieceIndex;
 use samara_protocol::id::PeerId;
 use samara_protocol::trust::Verified;
@@ -127,7 +127,7 @@ impl Live {
         let device = self.devices.entry(report.device).or_default();
         device.state.clone_from(&report.state);
         device.reason.clone_from(&report.reason);
-        if report.state == "failed" || report.state == "waiting_for_space" {
+        if ReleaseState::of(&report.state).is_some_and(ReleaseState::needs_people) {
             let text = format!("{}: {} {}", report.device.short(), report.state, report.reason);
             self.say(self.output.paint(Look::Bad, text));
         }

@@ -5,10 +5,12 @@
 mod fields;
 mod release;
 mod site;
+mod state;
 
 pub(crate) use release::overlap;
 pub use release::*;
 pub use site::*;
+pub use state::*;
 
 use super::{Document, DocumentError};
 use crate::id::KeyId;

@@ -294,7 +294,7 @@ pub struct Report {
     pub boot: u64,
     /// Reports since that start.
     pub counter: u64,
-    /// Where the release stands.
+    /// Where the release stands: a word of [`ReleaseState`](super::ReleaseState).
     pub state: String,
     /// Why, for people.
     #[serde(default)]
