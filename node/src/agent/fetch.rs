@@ -154,7 +154,8 @@ impl Agent {
     /// Makes a complete content durable; an install reads nothing else.
     async fn seal(&mut self, content: ContentHash) {
         if let Err(error) = self.parts.store.seal(content).await {
-            tracing::error!(%error, %content, "cannot make a complete content durable");
+            tracing::error!(%error, %content, "cannot make a complete content durable; tried again");
+            self.unsealed.insert(content);
             return;
         }
         for work in self.work.values_mut().filter(|w| w.blobs.iter().any(|b| b.content == content)) {
@@ -192,6 +193,8 @@ impl Agent {
 
     /// Bytes on disk were wrong: what waits for an install waits until the content was fetched again.
     pub(super) fn on_damaged(&mut self, content: ContentHash) {
+        // It is complete once more before it is sealed.
+        self.unsealed.remove(&content);
         for work in self.work.values_mut() {
             if work.sealed.remove(&content) {
                 work.phase.on_content_lost();
@@ -201,6 +204,11 @@ impl Agent {
 
     /// Tries again what could not be done before.
     pub(super) async fn retry(&mut self) {
+        for content in std::mem::take(&mut self.unsealed) {
+            if self.work_with(content).next().is_some() {
+                self.on_complete(content).await;
+            }
+        }
         let ids: Vec<_> = self.work.keys().copied().collect();
         for id in ids {
             let Some(work) = self.work.get_mut(&id) else { continue };

@@ -16,11 +16,11 @@ use crate::state::State;
 use fetch::{Phase, Work};
 use report::Reporter;
 use samara_protocol::document::ReleaseState;
-use samara_protocol::id::{DocumentId, PeerId};
+use samara_protocol::id::{ContentHash, DocumentId, PeerId};
 use samara_protocol::rollout::{Decision, Facts, SiteDocuments};
 use samara_protocol::trust::VerifiedDocument;
 use standing::Aside;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the status is made anew.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
-/// How long after a full disk, a failed install or a failed read the next try comes.
+/// How long after a full disk, a failed fsync, a failed install or a failed read the next try comes.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 /// Finished installs that may wait; one runs at a time.
 const INSTALLED_MAX: usize = 4;
@@ -68,6 +68,8 @@ pub struct Agent {
     is_restored: bool,
     work: BTreeMap<DocumentId, Work>,
     aside: BTreeMap<DocumentId, Aside>,
+    /// Complete contents that could not be made durable yet.
+    unsealed: BTreeSet<ContentHash>,
     reporter: Reporter,
     installing: Option<DocumentId>,
     installed: mpsc::Sender<InstallResult>,
@@ -86,6 +88,7 @@ impl Agent {
             is_restored: false,
             work: BTreeMap::new(),
             aside: BTreeMap::new(),
+            unsealed: BTreeSet::new(),
             reporter,
             installing: None,
             installed,
@@ -211,3 +214,6 @@ impl Agent {
         unfinished
     }
 }
+
+#[cfg(test)]
+mod tests;

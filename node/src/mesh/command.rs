@@ -100,6 +100,12 @@ pub struct MeshHandle {
 }
 
 impl MeshHandle {
+    /// Of a mesh that has ended: for the tests of an owner.
+    #[cfg(test)]
+    pub(crate) fn ended() -> Self {
+        Self { commands: mpsc::channel(1).0 }
+    }
+
     /// Tells the machine a fact. Nothing happens when the mesh has ended.
     pub async fn tell(&self, input: Input) {
         let _ = self.commands.send(Command::Tell(input)).await;

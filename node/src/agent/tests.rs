@@ -1,0 +1,149 @@
+//! The agent alone: documents and contents are put before it, the mesh has ended.
+
+use super::*;
+use crate::fixture::{SITE, key, public, root, signed};
+use crate::mesh::store::StoreOptions;
+use samara_protocol::document::{
+    Artifact, ArtifactKind, BlobRef, Compatibility, Impact, Installed, Release, Representation, Rollout,
+    RolloutState, Selector, Severity, When,
+};
+use samara_protocol::geometry::{Geometry, PieceIndex};
+use samara_protocol::id::RolloutId;
+use samara_protocol::trust::Trust;
+
+const BYTES: &[u8] = b"firmware";
+const PIECE_BYTES: u32 = 128 * 1024;
+
+fn content() -> ContentHash {
+    ContentHash(*blake3::hash(BYTES).as_bytes())
+}
+
+fn release(content: ContentHash) -> Release {
+    let data = BlobRef { content, size: BYTES.len() as u64, piece_size: PIECE_BYTES };
+    let plain = Representation {
+        encoding: "plain".into(),
+        encryption: None,
+        base: None,
+        data,
+        list: None,
+        crit: Vec::new(),
+    };
+    let artifact = Artifact {
+        name: "app".into(),
+        kind: ArtifactKind::File,
+        destination: "app".into(),
+        mode: None,
+        when: When::default(),
+        installed: Installed { hash: content, size: data.size },
+        representations: vec![plain],
+        crit: Vec::new(),
+    };
+    Release {
+        issuer: "acme".into(),
+        product: "pump".into(),
+        channel: "stable".into(),
+        version: "1".into(),
+        number: 1,
+        security_counter: 0,
+        severity: Severity::Normal,
+        notes: BTreeMap::new(),
+        impact: Impact::default(),
+        compatibility: Compatibility::default(),
+        min_protocol: 0,
+        artifacts: vec![artifact],
+        crit: Vec::new(),
+    }
+}
+
+/// A device that was told to install one release.
+struct Bench {
+    dir: tempfile::TempDir,
+    agent: Agent,
+    results: mpsc::Receiver<InstallResult>,
+    release: DocumentId,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = StoreOptions { reserve_free_bytes: 0 };
+        let store = Store::open(&dir.path().join("store"), options).await.unwrap();
+        let parts = AgentParts {
+            device: PeerId(public(7)),
+            secret: key(7).to_bytes(),
+            site: SITE,
+            facts: Facts {
+                hardware: "generic".into(),
+                architecture: "x86_64".into(),
+                product: String::new(),
+                agent: "0.1.0".into(),
+                protocol: 1,
+            },
+            install_root: dir.path().join("install"),
+            mesh: MeshHandle::ended(),
+            store,
+            state: Arc::new(State::open(&dir.path().join("state.redb")).unwrap()),
+            status: watch::channel(StatusView::starting(PeerId(public(7)), SITE)).0,
+        };
+        let (agent, results) = Agent::new(parts);
+        let mut trust = Trust::pin(&root(1, None)).unwrap();
+        let release = trust.check(&signed(&release(content()), 2)).unwrap();
+        trust.accept(&release);
+        let mut bench = Self { dir, agent, results, release: release.id() };
+        let rollout = Rollout {
+            site: SITE,
+            rollout_id: RolloutId([3; 16]),
+            epoch: 1,
+            sequence: 1,
+            release: bench.release,
+            selector: Selector::All,
+            state: RolloutState::Active,
+            rollback_to: None,
+            fresh_until: None,
+            crit: Vec::new(),
+        };
+        let rollout = trust.check(&signed(&rollout, 3)).unwrap();
+        for document in [release, rollout] {
+            bench.agent.on_event(MeshEvent::Document(Box::new(document))).await;
+        }
+        bench.agent.on_event(MeshEvent::Restored).await;
+        bench
+    }
+
+    /// Puts the bytes into the store, as if they had come from peers.
+    async fn fill(&self) {
+        let file = self.dir.path().join("firmware.bin");
+        std::fs::write(&file, BYTES).unwrap();
+        let other = self.dir.path().join("other");
+        let other = Store::open(&other, StoreOptions { reserve_free_bytes: 0 }).await.unwrap();
+        let (content, size) = other.add_file(&file, |_| ()).await.unwrap();
+        let geometry = Geometry::new(size, PIECE_BYTES).unwrap();
+        let range = geometry.ranges(PieceIndex(0)).next().unwrap();
+        let bao = other.read(content, &geometry, range).await.unwrap();
+        self.agent.parts.store.open_content(content, geometry).await.unwrap();
+        self.agent.parts.store.write(content, &geometry, range, bao).await.unwrap();
+    }
+
+    fn phase(&self) -> &Phase {
+        &self.agent.work[&self.release].phase
+    }
+}
+
+#[tokio::test]
+async fn a_content_that_could_not_be_made_durable_is_sealed_at_the_next_try_and_installed_then() {
+    let mut bench = Bench::new().await;
+    assert_eq!(bench.phase(), &Phase::Downloading);
+    // A store without the content fails as a disk would.
+    bench.agent.parts.store.close(content()).await;
+    for _ in 0..2 {
+        bench.agent.on_event(MeshEvent::Complete(content())).await;
+        assert_eq!(bench.phase(), &Phase::Downloading);
+    }
+    bench.fill().await;
+    bench.agent.retry().await;
+    assert_eq!(bench.phase(), &Phase::Installing);
+    let (release, result) = bench.results.recv().await.unwrap();
+    bench.agent.on_installed(release, result).await;
+    assert_eq!(bench.phase(), &Phase::Installed);
+    assert_eq!(std::fs::read(bench.dir.path().join("install/app")).unwrap(), BYTES);
+}
