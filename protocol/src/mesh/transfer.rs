@@ -42,39 +42,51 @@ impl Mesh {
             })
             .map(|(content, _)| *content)
             .collect();
+        if contents.is_empty() {
+            return;
+        }
+        let mut inflight = self.inflight_bytes();
         for content in contents {
-            while self.may_ask(peer, now) {
+            while self.may_ask(peer, inflight, now) {
                 let Some(swarm) = self.swarms.get_mut(&content) else { break };
                 let Some(party) = swarm.parties.get_mut(&peer) else { break };
                 let Some(range) = swarm.picker.pick(peer, &party.have, now) else {
                     party.may_help = false;
                     break;
                 };
-                self.ask(peer, content, range, now);
+                inflight += self.ask(peer, content, range, now);
             }
         }
     }
 
-    fn may_ask(&mut self, peer: PeerId, now: Timestamp) -> bool {
+    /// Bytes asked of all neighbours.
+    fn inflight_bytes(&self) -> u64 {
+        self.neighbours.values().map(|neighbour| neighbour.budget.bytes()).sum()
+    }
+
+    /// Whether one more range may be asked of a peer, `inflight` bytes being asked of all.
+    fn may_ask(&mut self, peer: PeerId, inflight: u64, now: Timestamp) -> bool {
         let limits = &self.config.limits;
         let Some(neighbour) = self.neighbours.get(&peer) else { return false };
         let asks = neighbour.is_member() && neighbour.mode == ServeMode::Pull;
         if !asks || !neighbour.budget.has_room(neighbour.rtt(), limits, now) {
             return false;
         }
-        let inflight: u64 = self.neighbours.values().map(|neighbour| neighbour.budget.bytes()).sum();
         self.inflight_is_full = inflight >= limits.inflight_bytes_min.max(self.received_rate.rate() / 5);
         !self.inflight_is_full
     }
 
-    fn ask(&mut self, peer: PeerId, content: ContentHash, range: PieceRange, now: Timestamp) {
+    /// Asks, and says for how many bytes.
+    fn ask(&mut self, peer: PeerId, content: ContentHash, range: PieceRange, now: Timestamp) -> u64 {
         let (Some(swarm), Some(neighbour)) = (self.swarms.get(&content), self.neighbours.get_mut(&peer))
         else {
-            return;
+            return 0;
         };
-        neighbour.budget.ask(content, range, swarm.bytes(range), now);
+        let bytes = swarm.bytes(range);
+        neighbour.budget.ask(content, range, bytes, now);
         let channel = swarm.channel;
         self.send(peer, Message::Request(Request { channel, range }));
+        bytes
     }
 
     /// What a peer was asked for and still owes is wanted from others. The ranges are returned.
@@ -372,13 +384,14 @@ impl Mesh {
         let before = now - self.config.limits.overdue_min.max(self.answer_time.get() * 4);
         let contents: Vec<ContentHash> =
             self.swarms.iter().filter(|(_, s)| s.takes()).map(|(c, _)| *c).collect();
+        let mut inflight = self.inflight_bytes();
         for content in contents {
             for &peer in &peers {
-                while self.may_ask(peer, now) {
+                while self.may_ask(peer, inflight, now) {
                     let Some(swarm) = self.swarms.get_mut(&content) else { break };
                     let Some(party) = swarm.parties.get(&peer).filter(|party| !party.may_help) else { break };
                     let Some(range) = swarm.picker.pick_second(peer, &party.have, before) else { break };
-                    self.ask(peer, content, range, now);
+                    inflight += self.ask(peer, content, range, now);
                 }
             }
         }
