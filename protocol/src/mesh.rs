@@ -147,6 +147,8 @@ pub enum Input {
         /// An older document that it makes obsolete.
         replaces: Option<DocumentId>,
     },
+    /// A document that was held is believed no longer.
+    DocumentDropped(DocumentId),
     /// A document from a peer was refused.
     DocumentRefused {
         /// From whom.

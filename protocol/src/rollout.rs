@@ -82,6 +82,13 @@ impl SiteDocuments {
         }
     }
 
+    /// Takes a document out that is believed no longer.
+    pub fn remove(&mut self, id: DocumentId) {
+        self.releases.remove(&id);
+        self.withdrawals.remove(&id);
+        self.rollouts.retain(|_, rollout| rollout.id() != id);
+    }
+
     /// The releases that devices of some kind shall have now: what a seeder offers.
     pub fn active_releases(&self) -> Vec<Verified<Release>> {
         let active = self.rollouts.values().filter(|rollout| rollout.state == RolloutState::Active);

@@ -123,6 +123,12 @@ impl Agent {
     async fn on_event(&mut self, event: MeshEvent) {
         match event {
             MeshEvent::Document(document) => self.on_document(*document).await,
+            MeshEvent::DocumentDropped(id) => {
+                self.documents.remove(id);
+                if self.is_restored {
+                    self.decide().await;
+                }
+            }
             MeshEvent::Restored => {
                 self.is_restored = true;
                 self.decide().await;
@@ -165,6 +171,11 @@ impl Agent {
     async fn decide(&mut self) {
         let decisions = self.documents.decide(&self.facts);
         let before = std::mem::take(&mut self.aside);
+        // Of what nobody vouches for any more nothing is fetched or shared; what is in place stays there.
+        let undecided: Vec<_> = self.work.keys().filter(|id| !decisions.contains_key(id)).copied().collect();
+        for release in undecided {
+            self.drop_work(release).await;
+        }
         for (release, decision) in decisions {
             match decision {
                 Decision::Install { rollout } if !self.work.contains_key(&release) => {

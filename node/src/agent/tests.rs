@@ -147,3 +147,19 @@ async fn a_content_that_could_not_be_made_durable_is_sealed_at_the_next_try_and_
     assert_eq!(bench.phase(), &Phase::Installed);
     assert_eq!(std::fs::read(bench.dir.path().join("install/app")).unwrap(), BYTES);
 }
+
+#[tokio::test]
+async fn the_work_on_a_release_ends_when_its_release_or_its_rollout_is_believed_no_longer() {
+    for of_rollout in [false, true] {
+        let mut bench = Bench::new().await;
+        let rollout = bench.agent.work[&bench.release].rollout;
+        let dropped = if of_rollout { rollout } else { bench.release };
+        bench.agent.on_event(MeshEvent::DocumentDropped(DocumentId([9; 32]))).await;
+        assert_eq!(bench.phase(), &Phase::Downloading);
+        bench.agent.on_event(MeshEvent::DocumentDropped(dropped)).await;
+        assert!(bench.agent.work.is_empty() && bench.agent.aside.is_empty());
+        bench.agent.on_event(MeshEvent::Complete(content())).await;
+        bench.agent.retry().await;
+        assert!(bench.agent.installing.is_none());
+    }
+}

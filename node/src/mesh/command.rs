@@ -31,6 +31,8 @@ pub enum MeshEvent {
     Listening(String),
     /// A document was verified and kept (once for each held document at the start, too).
     Document(Box<VerifiedDocument>),
+    /// A document that was told is believed no longer.
+    DocumentDropped(DocumentId),
     /// Every document that was held at the start has been told.
     Restored,
     /// A peer was admitted, or went away.

@@ -32,6 +32,8 @@ pub(super) enum Job {
 pub(super) enum Outcome {
     /// It is held from now on, or `is_new` is false: it was held before, and this is who else holds it.
     Held { document: Box<VerifiedDocument>, from: Option<PeerId>, replaces: Option<DocumentId>, is_new: bool },
+    /// It is held no longer: the trust root of now does not carry it.
+    Dropped(DocumentId),
     /// So many devices are enrolled from now on.
     DevicesEnrolled(usize),
     /// It is not taken.
@@ -68,6 +70,8 @@ pub(super) struct Library {
     waiting: Waiting<Option<PeerId>>,
     /// Enrolled devices, as last told.
     devices_told: usize,
+    /// Version of the trust root by which all that is held was judged.
+    judged_by: u64,
 }
 
 impl Library {
@@ -79,7 +83,8 @@ impl Library {
     ) -> Result<(Self, Vec<VerifiedDocument>), String> {
         let envelopes = state.documents().map_err(|e| e.to_string())?;
         let (held, keys) = (BTreeMap::new(), BTreeMap::new());
-        let mut library = Self { trust, state, held, keys, waiting: Waiting::default(), devices_told: 0 };
+        let (waiting, judged_by) = (Waiting::default(), trust.root().version);
+        let mut library = Self { trust, state, held, keys, waiting, devices_told: 0, judged_by };
         let mut documents = Vec::new();
         for envelope in envelopes {
             match library.trust.check_kept(&envelope) {
@@ -101,6 +106,8 @@ impl Library {
                 tracing::warn!(%error, "a document is not offered");
             }
         }
+        let dropped = library.drop_what_no_longer_holds();
+        documents.retain(|held: &VerifiedDocument| !dropped.contains(&held.id()));
         library.devices_told = library.trust.devices_enrolled();
         Ok((library, documents))
     }
@@ -138,7 +145,7 @@ impl Library {
                     (None, Err(error)) => Err(PublishError::Refused(error.into())),
                 };
                 let _ = answer.send(result);
-                taken.into_iter().map(Outcome::from).collect()
+                self.outcomes_of(taken)
             }
             Job::Read { peer, id } => vec![Outcome::Read { peer, envelope: self.read(&id) }],
             Job::Admit { peer, enrollment } => {
@@ -152,7 +159,7 @@ impl Library {
         // Bytes that are no envelope name no document; the refusal says so.
         let id = Envelope::parse(&envelope).map_or(DocumentId([0; 32]), |envelope| envelope.id());
         let (taken, refused) = self.settle(Some(peer), envelope);
-        let mut outcomes: Vec<Outcome> = taken.into_iter().map(Outcome::from).collect();
+        let mut outcomes = self.outcomes_of(taken);
         match refused {
             Some(PublishError::Refused(refusal)) => {
                 let (why, verdict) = (refusal.to_string(), refusal.verdict());
@@ -164,6 +171,30 @@ impl Library {
         }
         outcomes.push(Outcome::Checked { peer });
         outcomes
+    }
+
+    fn outcomes_of(&mut self, taken: Vec<Taken>) -> Vec<Outcome> {
+        let dropped = self.drop_what_no_longer_holds();
+        taken.into_iter().map(Outcome::from).chain(dropped.into_iter().map(Outcome::Dropped)).collect()
+    }
+
+    /// After a new trust root: what it does not carry is held no longer. It stays in the state file, where the next start
+    /// leaves it out (T12).
+    fn drop_what_no_longer_holds(&mut self) -> Vec<DocumentId> {
+        if std::mem::replace(&mut self.judged_by, self.trust.root().version) == self.trust.root().version {
+            return Vec::new();
+        }
+        let ids: Vec<DocumentId> = self.keys.keys().copied().collect();
+        let gone =
+            ids.into_iter().filter(|id| !self.read(id).is_some_and(|kept| self.trust.still_holds(&kept)));
+        let gone: Vec<DocumentId> = gone.collect();
+        for id in &gone {
+            tracing::warn!(target: "samara", event = "document_dropped", %id, "the trust root does not carry a document any more");
+            if let Some(key) = self.keys.remove(id) {
+                self.held.remove(&key);
+            }
+        }
+        gone
     }
 
     /// Takes a document, and those that waited for it; or says why it is not taken.

@@ -31,7 +31,7 @@ struct Held {
 pub struct Catalog {
     held: BTreeMap<DocumentId, Held>,
     wants: Wants,
-    /// Refused whoever sends them, or replaced.
+    /// Refused whoever sends them, or dropped.
     refused: Memory<DocumentId>,
     /// Refused as this neighbour has them.
     copies_refused: Memory<(DocumentId, PeerId)>,
@@ -53,11 +53,7 @@ impl Catalog {
         now: Timestamp,
     ) -> bool {
         if let Some(old) = replaces.filter(|old| *old != offer.id) {
-            if self.held.remove(&old).is_some() {
-                self.toggle(old, false);
-            }
-            self.wants.remove(&old);
-            self.refused.insert(old, now);
+            self.drop(old, now);
         }
         self.wants.remove(&offer.id);
         if let Some(held) = self.held.get_mut(&offer.id) {
@@ -75,6 +71,15 @@ impl Catalog {
         self.held.insert(offer.id, held);
         self.toggle(offer.id, true);
         true
+    }
+
+    /// A document is no longer held: replaced, or no longer believed. It is not asked for again for a time.
+    pub fn drop(&mut self, id: DocumentId, now: Timestamp) {
+        if self.held.remove(&id).is_some() {
+            self.toggle(id, false);
+        }
+        self.wants.remove(&id);
+        self.refused.insert(id, now);
     }
 
     /// A document was refused as `peer` sent it. It is not asked for again for a time: of nobody, or, where the

@@ -111,6 +111,25 @@ fn a_wrong_copy_of_a_document_says_nothing_about_the_document() {
 }
 
 #[test]
+fn a_dropped_document_is_neither_offered_nor_given_nor_asked_for() {
+    let (mut catalog, mut other) = (Catalog::default(), Catalog::default());
+    (1..4).for_each(|i| assert!(catalog.hold(offer(i), None, None, NOW)));
+    for i in [1, 3] {
+        assert!(other.hold(offer(i), None, None, NOW));
+    }
+    catalog.drop(offer(2).id, NOW);
+    assert_eq!(catalog.digest(), other.digest());
+    assert_eq!(catalog.offers_for(peer(9), ServeMode::Pull), [offer(1), offer(3)]);
+    assert_eq!(catalog.on_want(peer(9), &[offer(2).id], ServeMode::Pull, 2), []);
+    assert_eq!(offer_to(&mut catalog, 9, &[offer(2)], NOW), []);
+    // One that was only wanted, or is not known at all, changes no digest.
+    offer_to(&mut catalog, 9, &[offer(4)], NOW);
+    catalog.drop(offer(4).id, NOW);
+    catalog.drop(offer(5).id, NOW);
+    assert_eq!((catalog.digest(), catalog.is_wanting()), (other.digest(), false));
+}
+
+#[test]
 fn a_refused_document_is_not_asked_for_again_for_a_time_or_until_the_next_trust_root() {
     for verdict in [Verdict::Final, Verdict::Awaits(Awaits::Rollout)] {
         let mut catalog = Catalog::default();

@@ -53,6 +53,11 @@ impl Mesh {
         }
     }
 
+    pub(super) fn on_document_dropped(&mut self, id: DocumentId, now: Timestamp) {
+        self.safety_is_stale = true;
+        self.catalog.drop(id, now);
+    }
+
     pub(super) fn on_document_refused(
         &mut self,
         peer: PeerId,

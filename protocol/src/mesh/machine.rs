@@ -114,6 +114,7 @@ impl Mesh {
             Input::DocumentHeld { offer, from, replaces } => {
                 self.on_document_held(offer, from, replaces, now)
             }
+            Input::DocumentDropped(id) => self.on_document_dropped(id, now),
             Input::DocumentRefused { peer, id, verdict } => self.on_document_refused(peer, id, verdict, now),
             Input::DocumentRead { peer, envelope } => self.on_document_read(peer, envelope),
             Input::Timeout => {}

@@ -107,6 +107,23 @@ fn a_release_that_a_device_cannot_use_is_not_applicable_and_says_why() {
 }
 
 #[test]
+fn a_document_that_is_believed_no_longer_decides_nothing() {
+    let mut trust = trust();
+    let release = accept(&mut trust, &release(1), &[RELEASE]);
+    let named = Rollout { release: release.id(), ..rollout(1, RolloutState::Active) };
+    let rollout = accept(&mut trust, &named, &[ROLLOUT]);
+    let withdrawal = accept(&mut trust, &withdrawal(None, None, release.id()), &[RELEASE]);
+    let all = [release.clone(), rollout.clone(), withdrawal.clone()];
+    let decided = |removed: &VerifiedDocument| {
+        let mut site = collected(&all);
+        site.remove(removed.id());
+        site.decide(&facts()).remove(&release.id())
+    };
+    assert_eq!((decided(&release), decided(&rollout)), (None, None));
+    assert!(matches!(decided(&withdrawal), Some(Decision::Install { .. })));
+}
+
+#[test]
 fn a_withdrawal_for_a_product_takes_back_releases_of_that_product_only() {
     let states = [RolloutState::Active, RolloutState::Paused];
     let one = envelope(&release(1), &[]).id();

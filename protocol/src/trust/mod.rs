@@ -124,6 +124,12 @@ impl Trust {
         Ok(document)
     }
 
+    /// Whether an envelope that was accepted holds under the trust root of now (T12). Its signatures stay right; the
+    /// keys that made them, their role, or the epoch may not.
+    pub fn still_holds(&self, bytes: &[u8]) -> bool {
+        Envelope::parse(bytes).is_ok_and(|envelope| self.judge(&envelope, bytes).is_ok())
+    }
+
     /// Acts upon a checked document: marks rise, a newer trust root takes over.
     pub fn accept(&mut self, document: &VerifiedDocument) {
         let is_newest = self.marks.check(document).is_ok();
@@ -191,15 +197,12 @@ impl Trust {
         self.rollouts.values().any(|r| r.release == release || r.rollback_to == Some(release))
     }
 
-    // A new trust root may revoke keys and devices, or raise the epoch. The signatures themselves stay right.
+    // A new trust root may revoke keys and devices, or raise the epoch.
     fn forget_what_no_longer_holds(&mut self) {
-        let holds = |trust: &Self, bytes: &[u8]| {
-            Envelope::parse(bytes).is_ok_and(|envelope| trust.judge(&envelope, bytes).is_ok())
-        };
         let mut enrollments = std::mem::take(&mut self.enrollments);
-        enrollments.retain(|_, held| holds(self, held.envelope()));
+        enrollments.retain(|_, held| self.still_holds(held.envelope()));
         let mut rollouts = std::mem::take(&mut self.rollouts);
-        rollouts.retain(|_, held| holds(self, held.envelope()));
+        rollouts.retain(|_, held| self.still_holds(held.envelope()));
         (self.enrollments, self.rollouts) = (enrollments, rollouts);
     }
 }

@@ -186,7 +186,13 @@ async fn watch(
                 Some(MeshEvent::Listening(address)) => live.on_listening(&address),
                 Some(MeshEvent::Neighbour { peer, connected }) => live.on_neighbour(peer, connected),
                 Some(MeshEvent::Document(document)) => on_document(&mut live, *document),
-                Some(MeshEvent::Restored | MeshEvent::Complete(_) | MeshEvent::NoSpace(_) | MeshEvent::Damaged(_)) => {}
+                Some(
+                    MeshEvent::DocumentDropped(_)
+                    | MeshEvent::Restored
+                    | MeshEvent::Complete(_)
+                    | MeshEvent::NoSpace(_)
+                    | MeshEvent::Damaged(_),
+                ) => {}
             },
             _ = view.tick() => {
                 let contents = blobs.iter().map(|b| b.content).collect();

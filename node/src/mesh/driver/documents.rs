@@ -44,6 +44,10 @@ impl Driver {
                 self.hold(*document, from, replaces);
                 self.judge_again(&concerned);
             }
+            Outcome::Dropped(id) => {
+                self.handle(Input::DocumentDropped(id));
+                self.outbox.push_back(MeshEvent::DocumentDropped(id));
+            }
             Outcome::DevicesEnrolled(count) => self.handle(Input::DevicesEnrolled(count)),
             Outcome::Refused { peer, id, why, verdict } => {
                 say_refused(peer, id, &why, verdict);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::fixture::{SITE, key, public, root, signed};
 use samara_protocol::document::*;
-use samara_protocol::id::{ContentHash, RolloutId};
+use samara_protocol::id::{ContentHash, KeyId, RolloutId};
 use samara_protocol::trust::Awaits;
 
 const PEER: PeerId = PeerId([9; 32]);
@@ -110,6 +110,7 @@ fn check(library: &mut Library, envelope: Vec<u8>) -> (Vec<DocumentId>, Option<V
             Outcome::Checked { .. }
             | Outcome::Read { .. }
             | Outcome::Member { .. }
+            | Outcome::Dropped(_)
             | Outcome::DevicesEnrolled(_) => panic!("not asked for"),
         }
     }
@@ -163,6 +164,54 @@ fn what_waits_is_taken_with_what_it_waited_for_and_asked_of_nobody() {
     assert_eq!(check(&mut library, one.clone()), (vec![], Some(Verdict::Awaits(Awaits::Rollout))));
     let named = rollout(1, id_of(&one));
     assert_eq!(check(&mut library, named.clone()), (vec![id_of(&named), id_of(&one)], None));
+}
+
+/// A next trust root that revokes the release key and the device.
+fn revoking() -> Vec<u8> {
+    let next = Envelope::parse(&root(2, Some(id_of(&root(1, None))))).unwrap();
+    let next: TrustRoot = next.unverified_payload().unwrap();
+    let revoked_keys = vec![KeyId(public(2))];
+    signed(&TrustRoot { revoked_keys, revoked_devices: vec![PeerId(public(5))], ..next }, 1)
+}
+
+// T12
+#[test]
+fn what_a_new_trust_root_revokes_is_dropped_at_once_and_not_only_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = release(1);
+    let (stays, mut goes) = (rollout(1, id_of(&one)), [one, enrollment(), report(1, 5)]);
+    goes.sort_by_key(|envelope| id_of(envelope));
+    {
+        let (mut library, _) = open(dir.path(), vec![]);
+        for envelope in [&release(1), &stays, &enrollment(), &report(1, 5)] {
+            assert_eq!(check(&mut library, envelope.clone()), (vec![id_of(envelope)], None));
+        }
+        let outcomes = library.serve(Job::Check { peer: PEER, envelope: revoking() });
+        let dropped: Vec<DocumentId> = outcomes
+            .iter()
+            .filter_map(|outcome| if let Outcome::Dropped(id) = outcome { Some(*id) } else { None })
+            .collect();
+        assert_eq!(dropped, goes.each_ref().map(|envelope| id_of(envelope)));
+        assert!(matches!(&outcomes[..], [Outcome::Held { is_new: true, .. }, .., Outcome::Checked { .. }]));
+        for gone in &goes {
+            assert_eq!(library.read(&id_of(gone)), None);
+            assert!(check(&mut library, gone.clone()).1.is_some(), "not taken again");
+        }
+        assert_eq!(library.read(&id_of(&stays)), Some(stays.clone()));
+    }
+    let mut held: Vec<_> = open(dir.path(), vec![]).1.iter().map(VerifiedDocument::id).collect();
+    held.sort();
+    let mut expected = vec![id_of(&revoking()), id_of(&stays)];
+    expected.sort();
+    assert_eq!(held, expected);
+}
+
+// T12
+#[test]
+fn an_operators_directory_offers_nothing_that_its_newest_trust_root_revokes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, held) = open(dir.path(), vec![release(1), revoking()]);
+    assert_eq!(held.iter().map(VerifiedDocument::id).collect::<Vec<_>>(), [id_of(&revoking())]);
 }
 
 // T8, T11
