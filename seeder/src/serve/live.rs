@@ -8,11 +8,14 @@ use samara_protocol::geometry::PieceIndex;
 use samara_protocol::id::PeerId;
 use samara_protocol::trust::Verified;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// How often a pipe gets a line of progress.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Reasons told of releases that are not applicable: devices word them, so there may be any number.
+const REASONS_MAX: usize = 64;
 
 /// What is known of one device.
 #[derive(Debug, Default)]
@@ -32,6 +35,8 @@ pub(super) struct Live {
     artifact_bytes: u64,
     blobs: Vec<BlobRef>,
     devices: BTreeMap<PeerId, Device>,
+    /// Reasons for which a release was not applicable somewhere.
+    unsuited: BTreeSet<String>,
     sent_bytes: u64,
     repair_bytes: u64,
     safe: bool,
@@ -90,6 +95,7 @@ impl Live {
             artifact_bytes,
             blobs: blobs.to_vec(),
             devices: BTreeMap::new(),
+            unsuited: BTreeSet::new(),
             sent_bytes: 0,
             repair_bytes: 0,
             safe: false,
@@ -127,9 +133,20 @@ impl Live {
         let device = self.devices.entry(report.device).or_default();
         device.state.clone_from(&report.state);
         device.reason.clone_from(&report.reason);
-        if ReleaseState::of(&report.state).is_some_and(ReleaseState::needs_people) {
+        if self.is_worth_a_line(report) {
             let text = format!("{}: {} {}", report.device.short(), report.state, report.reason);
             self.say(self.output.paint(Look::Bad, text));
+        }
+    }
+
+    /// What people must do something about. That a release is not for them may be true of a thousand devices: once for each
+    /// reason.
+    fn is_worth_a_line(&mut self, report: &Report) -> bool {
+        match ReleaseState::of(&report.state) {
+            Some(ReleaseState::NotApplicable) => {
+                self.unsuited.len() < REASONS_MAX && self.unsuited.insert(report.reason.clone())
+            }
+            state => state.is_some_and(ReleaseState::needs_people),
         }
     }
 
