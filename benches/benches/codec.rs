@@ -58,20 +58,7 @@ fn verification(c: &mut Criterion) {
     let role = || Role { keys: vec![KeyId(key.verifying_key().to_bytes())], threshold: 1 };
     let roles =
         Roles { root: role(), release: role(), rollout: role(), enroll: role(), operator: Role::default() };
-    let root = TrustRoot {
-        site: SiteId([1; 16]),
-        version: 1,
-        previous: None,
-        epoch: 1,
-        roles,
-        products: [].into(),
-        revoked_keys: vec![],
-        revoked_devices: vec![],
-        mesh: MeshAccess::Closed,
-        min_protocol: 1,
-        min_schema: 1,
-        crit: vec![],
-    };
+    let root = TrustRoot::first(SiteId([1; 16]), roles, MeshAccess::Closed);
     let mut envelope = Envelope::unsigned(&root).expect("a valid trust root");
     envelope.sign(&key);
     let bytes = envelope.to_bytes();

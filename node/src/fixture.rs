@@ -1,8 +1,8 @@
-//! What tests of several modules sign with: a site, its keys, its trust root.
+//! What tests of several modules sign with, and what they sign: a site, its keys, its trust root, a release.
 
 use ed25519_dalek::SigningKey;
-use samara_protocol::document::{Document, Envelope, MeshAccess, Role, Roles, TrustRoot};
-use samara_protocol::id::{DocumentId, KeyId, SiteId};
+use samara_protocol::document::*;
+use samara_protocol::id::{DocumentId, KeyId, RolloutId, SiteId};
 
 pub const SITE: SiteId = SiteId([1; 16]);
 
@@ -30,19 +30,59 @@ pub fn root(version: u64, previous: Option<DocumentId>) -> Vec<u8> {
         enroll: role(4),
         operator: Role::default(),
     };
-    let root = TrustRoot {
-        site: SITE,
-        version,
-        previous,
-        epoch: 1,
-        roles,
-        products: [].into(),
-        revoked_keys: vec![],
-        revoked_devices: vec![],
-        mesh: MeshAccess::Closed,
-        min_protocol: 1,
-        min_schema: 1,
+    let first = TrustRoot::first(SITE, roles, MeshAccess::Closed);
+    signed(&TrustRoot { version, previous, epoch: 1, min_schema: 1, ..first }, 1)
+}
+
+/// A release of one file for every device.
+pub fn release(number: u64, data: BlobRef) -> Release {
+    let plain = Representation {
+        encoding: "plain".into(),
+        encryption: None,
+        base: None,
+        data,
+        list: None,
         crit: vec![],
     };
-    signed(&root, 1)
+    let artifact = Artifact {
+        name: "app".into(),
+        kind: ArtifactKind::File,
+        destination: "app".into(),
+        mode: None,
+        when: When::default(),
+        installed: Installed { hash: data.content, size: data.size },
+        representations: vec![plain],
+        crit: vec![],
+    };
+    Release {
+        issuer: "acme".into(),
+        product: "pump".into(),
+        channel: "stable".into(),
+        version: number.to_string(),
+        number,
+        security_counter: 0,
+        severity: Severity::Normal,
+        notes: [].into(),
+        impact: Impact::default(),
+        compatibility: Compatibility::default(),
+        min_protocol: 1,
+        artifacts: vec![artifact],
+        crit: vec![],
+    }
+}
+
+pub fn rollout(sequence: u64, release: DocumentId, state: RolloutState) -> Vec<u8> {
+    let rollout = Rollout {
+        site: SITE,
+        rollout_id: RolloutId([3; 16]),
+        epoch: 1,
+        sequence,
+        release,
+        selector: Selector::All,
+        state,
+        rollback_to: None,
+        fresh_until: None,
+        crit: vec![],
+    };
+    signed(&rollout, 3)
 }

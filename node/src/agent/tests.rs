@@ -1,14 +1,10 @@
 //! The agent alone: documents and contents are put before it, the mesh has ended.
 
 use super::*;
-use crate::fixture::{SITE, key, public, root, signed};
+use crate::fixture::{SITE, key, public, release, rollout, root, signed};
 use crate::mesh::store::StoreOptions;
-use samara_protocol::document::{
-    Artifact, ArtifactKind, BlobRef, Compatibility, Impact, Installed, Release, Representation, Rollout,
-    RolloutState, Selector, Severity, When,
-};
+use samara_protocol::document::{BlobRef, RolloutState};
 use samara_protocol::geometry::{Geometry, PieceIndex};
-use samara_protocol::id::RolloutId;
 use samara_protocol::trust::Trust;
 
 const BYTES: &[u8] = b"firmware";
@@ -16,43 +12,6 @@ const PIECE_BYTES: u32 = 128 * 1024;
 
 fn content() -> ContentHash {
     ContentHash(*blake3::hash(BYTES).as_bytes())
-}
-
-fn release(content: ContentHash) -> Release {
-    let data = BlobRef { content, size: BYTES.len() as u64, piece_size: PIECE_BYTES };
-    let plain = Representation {
-        encoding: "plain".into(),
-        encryption: None,
-        base: None,
-        data,
-        list: None,
-        crit: Vec::new(),
-    };
-    let artifact = Artifact {
-        name: "app".into(),
-        kind: ArtifactKind::File,
-        destination: "app".into(),
-        mode: None,
-        when: When::default(),
-        installed: Installed { hash: content, size: data.size },
-        representations: vec![plain],
-        crit: Vec::new(),
-    };
-    Release {
-        issuer: "acme".into(),
-        product: "pump".into(),
-        channel: "stable".into(),
-        version: "1".into(),
-        number: 1,
-        security_counter: 0,
-        severity: Severity::Normal,
-        notes: BTreeMap::new(),
-        impact: Impact::default(),
-        compatibility: Compatibility::default(),
-        min_protocol: 0,
-        artifacts: vec![artifact],
-        crit: Vec::new(),
-    }
 }
 
 /// A device that was told to install one release.
@@ -86,23 +45,12 @@ impl Bench {
             status: watch::channel(StatusView::starting(PeerId(public(7)), SITE)).0,
         };
         let (agent, results) = Agent::new(parts);
+        let data = BlobRef { content: content(), size: BYTES.len() as u64, piece_size: PIECE_BYTES };
         let mut trust = Trust::pin(&root(1, None)).unwrap();
-        let release = trust.check(&signed(&release(content()), 2)).unwrap();
+        let release = trust.check(&signed(&release(1, data), 2)).unwrap();
         trust.accept(&release);
         let mut bench = Self { dir, agent, results, release: release.id() };
-        let rollout = Rollout {
-            site: SITE,
-            rollout_id: RolloutId([3; 16]),
-            epoch: 1,
-            sequence: 1,
-            release: bench.release,
-            selector: Selector::All,
-            state: RolloutState::Active,
-            rollback_to: None,
-            fresh_until: None,
-            crit: Vec::new(),
-        };
-        let rollout = trust.check(&signed(&rollout, 3)).unwrap();
+        let rollout = trust.check(&rollout(1, bench.release, RolloutState::Active)).unwrap();
         for document in [release, rollout] {
             bench.agent.on_event(MeshEvent::Document(Box::new(document))).await;
         }

@@ -159,26 +159,15 @@ fn build(args: &InitArgs, dir: &Path, passphrase: Option<&str>) -> Result<TrustR
         |name: &str| keys::create(&keys_dir.join(name), &format!("{name}@{}", args.name), None);
     let laptop = [mesh_identity("operator")?, mesh_identity("observer")?];
     let role = |name: &str| role_of(&roles[name]);
-    let root = TrustRoot {
-        site: SiteId(keys::random_bytes()?),
-        version: 1,
-        previous: None,
-        epoch: 0,
-        roles: Roles {
-            root: role("root"),
-            release: role("release"),
-            rollout: role("rollout"),
-            enroll: role("enroll"),
-            operator: role_of(&laptop),
-        },
-        products: BTreeMap::new(),
-        revoked_keys: Vec::new(),
-        revoked_devices: Vec::new(),
-        mesh: if args.mesh == "open" { MeshAccess::Open } else { MeshAccess::Closed },
-        min_protocol: 0,
-        min_schema: 0,
-        crit: Vec::new(),
+    let signing = Roles {
+        root: role("root"),
+        release: role("release"),
+        rollout: role("rollout"),
+        enroll: role("enroll"),
+        operator: role_of(&laptop),
     };
+    let mesh = if args.mesh == "open" { MeshAccess::Open } else { MeshAccess::Closed };
+    let root = TrustRoot::first(SiteId(keys::random_bytes()?), signing, mesh);
     let mut envelope = Envelope::unsigned(&root).map_err(|e| Failure::new(Kind::Configuration, e))?;
     for key in &roles["root"] {
         envelope.sign(key);

@@ -1,9 +1,9 @@
 //! What is held, what waits, and what is still there after a restart.
 
 use super::*;
-use crate::fixture::{SITE, key, public, root, signed};
+use crate::fixture::{self, SITE, key, public, root, signed};
 use samara_protocol::document::*;
-use samara_protocol::id::{ContentHash, KeyId, RolloutId};
+use samara_protocol::id::{ContentHash, KeyId};
 use samara_protocol::trust::Awaits;
 
 const PEER: PeerId = PeerId([9; 32]);
@@ -13,57 +13,12 @@ fn id_of(envelope: &[u8]) -> DocumentId {
 }
 
 fn release(number: u64) -> Vec<u8> {
-    let content = ContentHash([9; 32]);
-    let plain = Representation {
-        encoding: "plain".into(),
-        encryption: None,
-        base: None,
-        data: BlobRef { content, size: 10, piece_size: 128 * 1024 },
-        list: None,
-        crit: vec![],
-    };
-    let artifact = Artifact {
-        name: "app".into(),
-        kind: ArtifactKind::File,
-        destination: "app".into(),
-        mode: None,
-        when: When::default(),
-        installed: Installed { hash: content, size: 10 },
-        representations: vec![plain],
-        crit: vec![],
-    };
-    let release = Release {
-        issuer: "acme".into(),
-        product: "pump".into(),
-        channel: "stable".into(),
-        version: number.to_string(),
-        number,
-        security_counter: 0,
-        severity: Severity::Normal,
-        notes: [].into(),
-        impact: Impact::default(),
-        compatibility: Compatibility::default(),
-        min_protocol: 1,
-        artifacts: vec![artifact],
-        crit: vec![],
-    };
-    signed(&release, 2)
+    let data = BlobRef { content: ContentHash([9; 32]), size: 10, piece_size: 128 * 1024 };
+    signed(&fixture::release(number, data), 2)
 }
 
 fn rollout(sequence: u64, release: DocumentId) -> Vec<u8> {
-    let rollout = Rollout {
-        site: SITE,
-        rollout_id: RolloutId([3; 16]),
-        epoch: 1,
-        sequence,
-        release,
-        selector: Selector::All,
-        state: RolloutState::Paused,
-        rollback_to: None,
-        fresh_until: None,
-        crit: vec![],
-    };
-    signed(&rollout, 3)
+    fixture::rollout(sequence, release, RolloutState::Paused)
 }
 
 fn enrollment() -> Vec<u8> {

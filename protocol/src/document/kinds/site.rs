@@ -103,6 +103,26 @@ impl Role {
     }
 }
 
+impl TrustRoot {
+    /// Version 1 for these roles, with nothing restricted or revoked.
+    pub fn first(site: SiteId, roles: Roles, mesh: MeshAccess) -> Self {
+        Self {
+            site,
+            version: 1,
+            previous: None,
+            epoch: 0,
+            roles,
+            products: BTreeMap::new(),
+            revoked_keys: Vec::new(),
+            revoked_devices: Vec::new(),
+            mesh,
+            min_protocol: 0,
+            min_schema: 0,
+            crit: Vec::new(),
+        }
+    }
+}
+
 impl Document for TrustRoot {
     const KIND: DocumentKind = DocumentKind::TrustRoot;
     const PAYLOAD_TYPE: &'static str = "application/vnd.samara.trust-root.v1+json";

@@ -44,20 +44,8 @@ pub(crate) fn root() -> TrustRoot {
         enroll: role(&[ENROLL], 1),
         operator: Role::default(),
     };
-    TrustRoot {
-        site: SITE,
-        version: 1,
-        previous: None,
-        epoch: 1,
-        roles,
-        products: [(id(RELEASE2), vec!["door".to_owned()])].into(),
-        revoked_keys: vec![],
-        revoked_devices: vec![],
-        mesh: MeshAccess::Closed,
-        min_protocol: 1,
-        min_schema: 1,
-        crit: vec![],
-    }
+    let products = [(id(RELEASE2), vec!["door".to_owned()])].into();
+    TrustRoot { epoch: 1, products, min_schema: 1, ..TrustRoot::first(SITE, roles, MeshAccess::Closed) }
 }
 
 pub(crate) fn release(number: u64) -> Release {
