@@ -7,6 +7,7 @@ pub mod cli;
 pub mod commands;
 
 pub mod failure;
+pub mod interrupt;
 pub mod ui;
 
 pub mod files;

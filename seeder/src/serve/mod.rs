@@ -10,6 +10,7 @@ mod live;
 use crate::commands::serve::Args;
 use crate::failure::{Failure, Kind};
 use crate::files;
+use crate::interrupt::Interrupt;
 use crate::mesh::{Join, Joined, join};
 use crate::site::{SiteDir, SiteError};
 use crate::ui::Output;
@@ -169,11 +170,10 @@ async fn watch(
 ) -> Result<(), Failure> {
     let mut live = Live::new(*output, site.settings().name.clone(), releases, blobs);
     let mut view = tokio::time::interval(VIEW_EVERY);
-    let mut terminate = terminated()?;
+    let mut interrupt = Interrupt::new().map_err(|e| Failure::new(Kind::Failed, e))?;
     let end = loop {
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => break interrupted(args, &live),
-            _ = terminate.recv() => break interrupted(args, &live),
+            () = interrupt.recv() => break interrupted(args, &live),
             event = joined.events.recv() => match event {
                 None => break Err(Failure::new(Kind::Failed, anyhow::anyhow!("the mesh ended unexpectedly"))),
                 Some(MeshEvent::SourceChanged { content, why }) => break Err(source_changed(sources, content, &why)),
@@ -231,11 +231,6 @@ fn source_changed(sources: &BTreeMap<ContentHash, PathBuf>, content: ContentHash
             "{path} was changed while it was served ({why}); nothing more is sent. Restore it or publish a new release"
         ),
     )
-}
-
-fn terminated() -> Result<tokio::signal::unix::Signal, Failure> {
-    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .map_err(|e| Failure::new(Kind::Failed, e))
 }
 
 /// The release that a report speaks of, for people.
