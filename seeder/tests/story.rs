@@ -262,6 +262,8 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
     desk.fails("publish --site plant --destination ../../etc/x a", 3, &["../../etc/x"]);
 
     desk.fails("inspect a", 4, &["a is no document"]);
+    desk.fails("inspect /dev/zero", 4, &["/dev/zero is no document", "65536 bytes"]);
+    desk.fails("publish --site plant --from /dev/zero", 3, &["/dev/zero", "more than 1048576 bytes"]);
     desk.fails("publish --site plant missing", 5, &["cannot read missing"]);
     desk.fails("inspect missing", 5, &["missing"]);
 

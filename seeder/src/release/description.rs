@@ -22,11 +22,15 @@
 //! A key that is not known here is an error, so that a typo does not sign something else.
 
 use crate::failure::Failure;
+use crate::files;
 use samara_protocol::artifact::safe_path;
 use samara_protocol::document::{Compatibility, Impact, Severity, When};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// A description is written by hand; anything longer is another file, named by mistake.
+const DESCRIPTION_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A release before it is hashed.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -106,8 +110,9 @@ impl Description {
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let wrong =
             |e: &dyn std::fmt::Display| Failure::configuration(format_args!("{}: {e}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|e| wrong(&e))?;
-        let mut description: Self = toml::from_str(&text).map_err(|e| wrong(&e))?;
+        let bytes = files::read_at_most(path, DESCRIPTION_BYTES_MAX).map_err(|e| wrong(&e.source))?;
+        let text = std::str::from_utf8(&bytes).map_err(|e| wrong(&e))?;
+        let mut description: Self = toml::from_str(text).map_err(|e| wrong(&e))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         for artifact in &mut description.artifacts {
             artifact.path = folder.join(&artifact.path);

@@ -22,6 +22,7 @@ pub use writer::SiteWriter;
 
 use crate::files::{self, FileError};
 use crate::keys::{KeyError, Passphrases};
+use samara_protocol::document::ENVELOPE_BYTES_MAX;
 use samara_protocol::id::{ContentHash, SiteId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -72,6 +73,11 @@ pub struct Settings {
     pub product: String,
 }
 
+/// A file of `documents/`; one that is longer than any document is refused, not read.
+pub fn read_document(path: &Path) -> Result<Vec<u8>, SiteError> {
+    Ok(files::read_at_most(path, ENVELOPE_BYTES_MAX as u64)?)
+}
+
 /// An existing site directory, for reading.
 #[derive(Debug, Clone)]
 pub struct SiteDir {
@@ -115,7 +121,7 @@ impl SiteDir {
 
     /// The envelopes that a seeder offers, sorted by file name.
     pub fn documents(&self) -> Result<Vec<Vec<u8>>, SiteError> {
-        self.document_files()?.iter().map(|path| Ok(files::read(path)?)).collect()
+        self.document_files()?.iter().map(|path| read_document(path)).collect()
     }
 
     /// The files of [`Self::documents`].
