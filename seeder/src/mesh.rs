@@ -112,14 +112,18 @@ impl Joined {
     }
 }
 
-/// The directory's envelopes, enrollments first: others are judged by them.
+/// The directory's envelopes in the order of [`rank`].
 fn ranked_documents(site: &SiteDir) -> Result<Vec<Vec<u8>>, Failure> {
     let mut documents = site.documents()?;
-    let rank = |bytes: &Vec<u8>| match Envelope::parse(bytes).and_then(|envelope| envelope.kind()) {
+    documents.sort_by_key(|envelope| rank(envelope));
+    Ok(documents)
+}
+
+/// Trust roots, then enrollments, then the rest: others are judged by them.
+pub fn rank(envelope: &[u8]) -> u8 {
+    match Envelope::parse(envelope).and_then(|envelope| envelope.kind()) {
         Ok(DocumentKind::TrustRoot) => 0,
         Ok(DocumentKind::Enrollment) => 1,
         _ => 2,
-    };
-    documents.sort_by_key(rank);
-    Ok(documents)
+    }
 }

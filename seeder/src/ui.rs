@@ -8,8 +8,12 @@
 //!
 //! Colour is off when `NO_COLOR` is set to anything but the empty string (no-color.org).
 
+mod bars;
+
+pub use bars::Bars;
+
 use crate::failure::{Failure, Kind};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -127,15 +131,14 @@ impl Output {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
-    /// A bar that counts bytes, on standard error; invisible where nobody watches.
+    /// Bars on standard error.
+    pub fn bars(&self) -> Bars {
+        Bars::new(self.bars)
+    }
+
+    /// A bar that counts bytes, on standard error, where no other is.
     pub fn progress(&self, label: &str, bytes_total: u64) -> ProgressBar {
-        let target = if self.bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(bytes_total), target);
-        let template = "{msg:20} {wide_bar} {bytes:>11} of {total_bytes} {bytes_per_sec:>12} {eta:>4}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        bar.with_message(label.to_owned())
+        self.bars().bytes(label, bytes_total)
     }
 
     /// Asks before something that cannot be taken back. Without a terminal on standard input nobody can answer

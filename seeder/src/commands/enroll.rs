@@ -1,5 +1,6 @@
 //! `samara enroll`: lets devices into a site.
 
+use super::next_step;
 use crate::failure::Failure;
 use crate::signer::{RoleName, Signer, show_before_signing};
 use crate::site::SiteDir;
@@ -77,6 +78,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
             "sequence": enrollment.sequence, "document": signed.id, "file": path,
         }));
     }
+    output.note(next_step(&site, "lets them in"));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! A new verb is a file here with `Args` and `run(Args, &Output) -> Result<(), Failure>`, and a line in `verbs!`.
 
 use crate::failure::Failure;
+use crate::site::SiteDir;
 use crate::ui::Output;
 
 pub mod demo;
@@ -39,4 +40,10 @@ verbs! {
     Status => status,
     Withdraw => withdraw,
     Demo => demo,
+}
+
+/// The closing words of a verb that wrote documents; `effect` is what a seeder does with them.
+fn next_step(site: &SiteDir, effect: &str) -> String {
+    let dir = site.dir().display();
+    format!("Next: a running `samara serve` {effect} within seconds; else start: samara serve --site {dir}")
 }

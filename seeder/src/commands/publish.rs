@@ -1,5 +1,6 @@
 //! `samara publish`: hashes artifacts, signs a Release and the Rollout that installs it.
 
+use super::next_step;
 use crate::failure::Failure;
 use crate::keys;
 use crate::release::{ArtifactDescription, Contents, Description, gather};
@@ -91,6 +92,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let rollout_file = writer.put_document(&rollout_name(rollout.rollout_id), &signed_rollout.envelope)?;
 
     tell(output, &release, &contents, [&signed_release, &signed_rollout]);
+    output.note(next_step(&site, "offers it"));
     output.event(&serde_json::json!({
         "event": "published", "release": signed_release.id, "rollout": signed_rollout.id,
         "rollout_id": rollout.rollout_id, "product": release.product, "channel": release.channel,

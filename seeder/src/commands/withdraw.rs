@@ -1,5 +1,6 @@
 //! `samara withdraw`: takes a release back.
 
+use super::next_step;
 use super::publish::rollout_name;
 use crate::failure::Failure;
 use crate::signer::{RoleName, Signer, show_before_signing};
@@ -63,6 +64,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
         writer.put_document(&rollout_name(rollout.rollout_id), &signed.envelope)?;
     }
     output.line(format_args!("withdrawn {release}: {}", path.display()));
+    output.note(next_step(&site, "stops serving the release and tells the devices"));
     output.event(&serde_json::json!({
         "event": "withdrawn", "release": release, "document": signed.id, "file": path,
         "rollouts": ended.iter().map(|rollout| rollout.rollout_id).collect::<Vec<_>>(),

@@ -1,6 +1,10 @@
 //! What the operator sees while a release spreads: bars on a terminal, lines in a pipe, JSON events for programs.
 
-use crate::ui::{Look, Mode, Output, bytes};
+use super::offer::Gone;
+use super::rate::Rate;
+use super::shelf::{News, Shelf};
+use crate::show::safe;
+use crate::ui::{Bars, Look, Mode, Output, bytes};
 use indicatif::ProgressBar;
 use samara_node::mesh::MeshView;
 use samara_protocol::document::{BlobRef, Enrollment, Release, Report};
@@ -28,6 +32,7 @@ struct Device {
 /// The live view of one `serve`.
 pub(super) struct Live {
     output: Output,
+    site: String,
     started: Instant,
     artifact_bytes: u64,
     blobs: Vec<BlobRef>,
@@ -35,68 +40,86 @@ pub(super) struct Live {
     sent_bytes: u64,
     repair_bytes: u64,
     safe: bool,
+    bars: Bars,
     bar: ProgressBar,
     line_at: Option<Instant>,
     rate: Rate,
 }
 
-/// Bytes per second over the last few views.
-#[derive(Debug, Default)]
-struct Rate {
-    samples: std::collections::VecDeque<(Instant, u64)>,
-}
-
-/// Views over which the rate is taken: five seconds.
-const RATE_SAMPLES_MAX: usize = 10;
-
-impl Rate {
-    fn add(&mut self, now: Instant, total: u64) {
-        self.samples.push_back((now, total));
-        if self.samples.len() > RATE_SAMPLES_MAX {
-            self.samples.pop_front();
-        }
-    }
-
-    fn bytes_per_second(&self) -> f64 {
-        match (self.samples.front(), self.samples.back()) {
-            (Some((t0, b0)), Some((t1, b1))) if t1 > t0 => {
-                b1.saturating_sub(*b0) as f64 / t1.duration_since(*t0).as_secs_f64()
-            }
-            _ => 0.0,
-        }
-    }
-}
-
 impl Live {
-    pub(super) fn new(
-        output: Output,
-        site: String,
-        releases: &[Verified<Release>],
-        blobs: &[BlobRef],
-    ) -> Self {
-        let artifact_bytes = blobs.iter().map(|b| b.size).sum();
-        for release in releases {
-            output.line(format_args!(
-                "{} {} {} (number {}) for {site}",
-                output.paint(Look::Strong, "seeding"),
-                release.product,
-                release.version,
-                release.number
-            ));
-        }
+    pub(super) fn new(output: Output, bars: Bars, site: String) -> Self {
         Self {
             output,
+            site,
             started: Instant::now(),
-            artifact_bytes,
-            blobs: blobs.to_vec(),
+            artifact_bytes: 0,
+            blobs: Vec::new(),
             devices: BTreeMap::new(),
             sent_bytes: 0,
             repair_bytes: 0,
             safe: false,
-            bar: output.progress("devices", 0),
+            bar: bars.bytes("devices", 0),
+            bars,
             line_at: None,
             rate: Rate::default(),
         }
+    }
+
+    /// What is offered has changed, or could not.
+    pub(super) fn on_news(&mut self, news: News, shelf: &Shelf) {
+        let t = self.seconds();
+        match news {
+            News::Offered(release) => {
+                self.tell_release(&release, "offered", "");
+                self.say(format_args!(
+                    "{} {} for {}",
+                    self.output.paint(Look::Strong, "seeding"),
+                    described(&release),
+                    self.site
+                ));
+            }
+            News::Gone(release, gone) => {
+                let (state, reason) = match &gone {
+                    Gone::Withdrawn(reason) => ("withdrawn", reason.as_str()),
+                    Gone::Superseded => ("superseded", "a newer release of its channel is offered"),
+                    Gone::Ended => ("ended", "no rollout of it is active"),
+                };
+                self.tell_release(&release, state, reason);
+                let text =
+                    format!("{} is {state}, and no longer served: {}", described(&release), safe(reason));
+                self.say(self.output.paint(Look::Warning, text));
+                if shelf.releases().next().is_none() {
+                    self.say("nothing is offered any more; the site's documents still spread");
+                }
+            }
+            News::Unavailable(release, failure) => {
+                self.tell_release(&release, "unavailable", &failure.to_string());
+                let text = format!("{} cannot be served: {failure}", described(&release));
+                self.say(self.output.paint(Look::Bad, text));
+            }
+            News::Refused(file, reason) => {
+                self.output.event(&json!({"event": "refused", "t": t, "file": file, "reason": reason}));
+                let text = format!("{} is not given to devices: {reason}", file.display());
+                self.say(self.output.paint(Look::Bad, text));
+            }
+            News::Unreadable(failure) => {
+                let reason = failure.to_string();
+                self.output.event(&json!({"event": "unreadable", "t": t, "reason": reason}));
+                self.say(self.output.paint(Look::Bad, format_args!("cannot look for changes: {reason}")));
+            }
+        }
+        self.blobs = shelf.blobs();
+        self.artifact_bytes = self.blobs.iter().map(|b| b.size).sum();
+        // They counted what was offered before.
+        self.devices.values_mut().for_each(|device| device.have_bytes = 0);
+    }
+
+    fn tell_release(&self, release: &Verified<Release>, state: &str, reason: &str) {
+        self.output.event(&json!({
+            "event": "release", "t": self.seconds(), "release": release.id(), "product": release.product,
+            "channel": release.channel, "version": release.version, "number": release.number,
+            "state": state, "reason": reason,
+        }));
     }
 
     fn seconds(&self) -> f64 {
@@ -137,8 +160,10 @@ impl Live {
         self.safe
     }
 
-    pub(super) fn on_safe(&mut self, safe: bool) {
-        self.safe = safe;
+    fn set_safe(&mut self, safe: bool) {
+        if std::mem::replace(&mut self.safe, safe) == safe {
+            return;
+        }
         if safe {
             self.output.event(&json!({"event": "safe_to_leave", "t": self.seconds()}));
             self.say(self.output.paint(Look::Good, "safe to leave: the site holds everything"));
@@ -148,7 +173,9 @@ impl Live {
         }
     }
 
-    pub(super) fn on_view(&mut self, view: &MeshView) {
+    /// `is_settled` when all that the directory names is offered: before that nobody may leave.
+    pub(super) fn on_view(&mut self, view: &MeshView, is_settled: bool) {
+        self.set_safe(view.safe_to_leave && is_settled);
         (self.sent_bytes, self.repair_bytes) = (0, 0);
         let mut have: BTreeMap<PeerId, u64> = BTreeMap::new();
         for blob in &self.blobs {
@@ -234,6 +261,11 @@ impl Live {
     }
 
     fn say(&self, text: impl std::fmt::Display) {
-        self.bar.suspend(|| self.output.line(text));
+        self.bars.suspend(|| self.output.line(text));
     }
+}
+
+/// A release in a line for people.
+fn described(release: &Release) -> String {
+    format!("{} {} (number {})", safe(&release.product), safe(&release.version), release.number)
 }

@@ -28,6 +28,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+const SOURCES: &str = "sources.json";
+
 /// Why a site directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
@@ -148,8 +150,13 @@ impl SiteDir {
 
     /// Where the bytes of every published content are.
     pub fn sources(&self) -> Result<BTreeMap<ContentHash, PathBuf>, SiteError> {
-        let stored: BTreeMap<ContentHash, PathBuf> = self.read_json("sources.json")?;
+        let stored: BTreeMap<ContentHash, PathBuf> = self.read_json(SOURCES)?;
         Ok(stored.into_iter().map(|(content, path)| (content, self.dir.join(path))).collect())
+    }
+
+    /// The file of [`Self::sources`].
+    pub fn sources_file(&self) -> PathBuf {
+        self.dir.join(SOURCES)
     }
 
     /// The right to write, until it is dropped; fails at once when another process has it.

@@ -1,6 +1,6 @@
 //! The right to change a site directory: one process at a time, sequences first.
 
-use super::{Sequences, SiteDir, SiteError};
+use super::{SOURCES, Sequences, SiteDir, SiteError};
 use crate::files::{self, FileError};
 use samara_protocol::id::ContentHash;
 use std::collections::BTreeMap;
@@ -52,11 +52,11 @@ impl<'a> SiteWriter<'a> {
 
     /// Remembers where contents are. Paths inside the site directory are kept relative, so that it can move.
     pub fn add_sources(&self, added: &BTreeMap<ContentHash, PathBuf>) -> Result<(), SiteError> {
-        let mut sources: BTreeMap<ContentHash, PathBuf> = self.site.read_json("sources.json")?;
+        let mut sources: BTreeMap<ContentHash, PathBuf> = self.site.read_json(SOURCES)?;
         for (content, path) in added {
             sources.insert(*content, path.strip_prefix(&self.site.dir).unwrap_or(path).to_owned());
         }
-        self.write_json("sources.json", &sources)
+        self.write_json(SOURCES, &sources)
     }
 
     /// The directory.
