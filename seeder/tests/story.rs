@@ -293,3 +293,23 @@ fn two_writers_do_not_share_a_number() {
     drop(writer);
     desk.ok("publish --site plant a");
 }
+
+#[test]
+fn numbers_go_on_after_the_documents_when_their_file_is_lost_or_torn() {
+    let desk = Desk::with_site();
+    desk.write("a", "a");
+    desk.ok("publish --site plant --number 7 a");
+    desk.ok(&format!("enroll --site plant {DEVICE}"));
+    let file = desk.path("plant/sequences.json");
+    std::fs::remove_file(&file).unwrap();
+    let published = desk.ok("publish --site plant --json a");
+    assert_eq!(last_event(&published)["number"], 8);
+    assert!(stderr(&published).contains("did not know the numbers of 3 documents"), "{}", stderr(&published));
+    std::fs::write(&file, "{\"releases\":").unwrap();
+    let enrolled = desk.ok(&format!("enroll --site plant --json {DEVICE}"));
+    assert_eq!(last_event(&enrolled)["sequence"], 2);
+    assert!(stderr(&enrolled).contains("sequences.json is damaged"), "{}", stderr(&enrolled));
+    let published = desk.ok("publish --site plant --json a");
+    assert_eq!(last_event(&published)["number"], 9);
+    assert!(!stderr(&published).contains("sequences.json"), "{}", stderr(&published));
+}

@@ -1,6 +1,5 @@
 //! `samara enroll`: lets devices into a site.
 
-use super::next_step;
 use crate::failure::Failure;
 use crate::signer::{RoleName, Signer, show_before_signing};
 use crate::site::SiteDir;
@@ -52,7 +51,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
         return Err(Failure::usage("--name names one device, and several are given"));
     }
     let site = SiteDir::open(&args.site)?;
-    let mut writer = site.writer()?;
+    let mut writer = super::writer(&site, output)?;
     let mut signer = Signer::open(&site)?;
     let mut enrollments = Vec::new();
     for device in &args.devices {
@@ -78,7 +77,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
             "sequence": enrollment.sequence, "document": signed.id, "file": path,
         }));
     }
-    output.note(next_step(&site, "lets them in"));
+    output.note(super::next_step(&site, "lets them in"));
     Ok(())
 }
 

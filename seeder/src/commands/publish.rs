@@ -1,6 +1,5 @@
 //! `samara publish`: hashes artifacts, signs a Release and the Rollout that installs it.
 
-use super::next_step;
 use crate::failure::Failure;
 use crate::keys;
 use crate::release::{ArtifactDescription, Contents, Description, gather};
@@ -70,7 +69,7 @@ const NUMBER_MAX: u64 = 1 << 52;
 pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let description = describe(&args)?;
     let site = SiteDir::open(&args.site)?;
-    let mut writer = site.writer()?;
+    let mut writer = super::writer(&site, output)?;
     let mut signer = Signer::open(&site)?;
     // Numbers are checked before gigabytes are hashed.
     let mut release = outline(&site, &writer, &description)?;
@@ -92,7 +91,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let rollout_file = writer.put_document(&rollout_name(rollout.rollout_id), &signed_rollout.envelope)?;
 
     tell(output, &release, &contents, [&signed_release, &signed_rollout]);
-    output.note(next_step(&site, "offers it"));
+    output.note(super::next_step(&site, "offers it"));
     output.event(&serde_json::json!({
         "event": "published", "release": signed_release.id, "rollout": signed_rollout.id,
         "rollout_id": rollout.rollout_id, "product": release.product, "channel": release.channel,

@@ -12,7 +12,7 @@
 //! ```
 //! Every file is whole or absent (see [`crate::files`]). Reading needs no lock; writing goes through
 //! [`SiteWriter`], one at a time. Sequences are on disk before the documents that carry them: after a crash a
-//! number may be unused, but none is given out twice.
+//! number may be unused, but none is given out twice. Where they are behind the documents, the documents count.
 
 mod sequences;
 mod writer;
