@@ -16,7 +16,8 @@ use crate::failure::{Failure, Kind};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+use std::sync::{Arc, OnceLock};
 
 /// What standard output is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +45,14 @@ pub enum Look {
     Faint,
 }
 
-/// Where a verb writes.
-#[derive(Debug, Clone, Copy)]
+/// Where a verb writes. Copies know of each other's losses.
+#[derive(Debug, Clone)]
 pub struct Output {
     mode: Mode,
     colour: bool,
     bars: bool,
+    // The first error of standard output: data went missing.
+    lost: Arc<OnceLock<io::Error>>,
 }
 
 impl Output {
@@ -68,12 +71,13 @@ impl Output {
             // Painted words go to both streams: neither may be a file.
             colour: mode == Mode::Tty && stderr_is_terminal && !no_colour && !dumb,
             bars: mode != Mode::Json && stderr_is_terminal && !dumb,
+            lost: Arc::default(),
         }
     }
 
     /// A fixed mode without colour and bars, for tests and for verbs that run inside another.
     pub fn plain(mode: Mode) -> Self {
-        Self { mode, colour: false, bars: false }
+        Self { mode, colour: false, bars: false, lost: Arc::default() }
     }
 
     /// What standard output is.
@@ -89,7 +93,7 @@ impl Output {
     /// A line of data for people or pipes; nothing in JSON mode.
     pub fn line(&self, text: impl Display) {
         if !self.is_json() {
-            write_line(&text);
+            self.write(&mut io::stdout().lock(), &text);
         }
     }
 
@@ -97,9 +101,31 @@ impl Output {
     pub fn event(&self, value: &impl Serialize) {
         if self.is_json() {
             match serde_json::to_string(value) {
-                Ok(text) => write_line(&text),
+                Ok(text) => self.write(&mut io::stdout().lock(), &text),
                 Err(error) => self.note(format_args!("this event has no JSON form: {error}")),
             }
+        }
+    }
+
+    // The verb goes on: a seeder must not stop because its log is full. A closed pipe (`samara ... | head`) is the
+    // reader's wish, not a loss.
+    fn write(&self, out: &mut impl io::Write, text: &impl Display) {
+        match writeln!(out, "{text}") {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                let _ = self.lost.set(error);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether all data reached standard output.
+    pub fn check_written(&self) -> Result<(), Failure> {
+        match self.lost.get() {
+            None => Ok(()),
+            Some(error) => Err(Failure::new(
+                Kind::Storage,
+                anyhow::anyhow!("cannot write to standard output, some of it is missing: {error}"),
+            )),
         }
     }
 
@@ -177,11 +203,6 @@ pub fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
 }
 
-// A closed pipe (`samara ... | head`) is the reader's wish, not an error.
-fn write_line(text: &impl Display) {
-    let _ = writeln!(io::stdout().lock(), "{text}");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,8 +210,26 @@ mod tests {
     #[test]
     fn colour_appears_only_where_it_is_on() {
         assert_eq!(Output::plain(Mode::Tty).paint(Look::Good, "ok"), "ok");
-        let coloured = Output { mode: Mode::Tty, colour: true, bars: false };
+        let coloured = Output { colour: true, ..Output::plain(Mode::Tty) };
         assert_eq!(coloured.paint(Look::Good, "ok"), "\x1b[32mok\x1b[0m");
+    }
+
+    #[test]
+    fn a_full_disk_loses_output_and_a_closed_pipe_does_not() {
+        struct Fails(ErrorKind);
+        impl io::Write for Fails {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for (error, is_lost) in [(ErrorKind::StorageFull, true), (ErrorKind::BrokenPipe, false)] {
+            let output = Output::plain(Mode::Plain);
+            output.write(&mut Fails(error), &"data");
+            assert_eq!(output.clone().check_written().is_err(), is_lost, "{error:?}");
+        }
     }
 
     #[test]

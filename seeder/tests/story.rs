@@ -36,7 +36,7 @@ impl Desk {
 
     fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_samara"));
-        command.args(line.split_whitespace().map(|word| word.replace('~', " ")));
+        command.args(line.split_whitespace().map(|word| word.replace('~', " ").replace('|', "\n")));
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         command.env_remove("SAMARA_SITE").env_remove("SAMARA_PASSPHRASE_FILE");
         command
@@ -251,6 +251,10 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
     desk.fails("enroll --site plant 00ff", 2, &["64 lower-case hexadecimal digits"]);
     desk.fails(&format!("enroll --site plant --name x {DEVICE} {DEVICE}"), 2, &["--name"]);
     desk.fails("withdraw --site plant abcdef --reason x", 2, &["abcdef"]);
+    desk.fails("withdraw --site plant abcdef --reason ~", 2, &["--reason is empty"]);
+    desk.fails(&format!("enroll --site plant --name a\u{1b}[2J {DEVICE}"), 2, &["--name a\\u{1b}[2J has"]);
+    desk.fails(&format!("enroll --site plant --tag a|b {DEVICE}"), 2, &["--tag a\\u{a}b has", "one line"]);
+    desk.fails("site init new --name a|b --no-passphrase", 2, &["--name a\\u{a}b has"]);
     desk.fails("site init new --name x --no-passphrase --threshold relase=2", 2, &["relase", "release"]);
 
     desk.fails("publish --site nowhere a", 3, &["nowhere", "samara site init"]);
@@ -266,6 +270,7 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
     desk.fails("publish --site plant --from /dev/zero", 3, &["/dev/zero", "more than 1048576 bytes"]);
     desk.fails("publish --site plant missing", 5, &["cannot read missing"]);
     desk.fails("inspect missing", 5, &["missing"]);
+    desk.fails("demo missing", 5, &["cannot read missing"]);
 
     std::fs::set_permissions(desk.path("plant/keys/release"), std::fs::Permissions::from_mode(0o644))
         .unwrap();
@@ -289,7 +294,7 @@ fn two_writers_do_not_share_a_number() {
     let site = SiteDir::open(desk.path("plant")).unwrap();
     let writer = site.writer().unwrap();
     desk.write("a", "a");
-    desk.fails("publish --site plant a", 1, &["another samara is writing"]);
+    desk.fails("publish --site plant a", 8, &["another samara is writing"]);
     drop(writer);
     desk.ok("publish --site plant a");
 }
@@ -312,4 +317,14 @@ fn numbers_go_on_after_the_documents_when_their_file_is_lost_or_torn() {
     let published = desk.ok("publish --site plant --json a");
     assert_eq!(last_event(&published)["number"], 9);
     assert!(!stderr(&published).contains("sequences.json"), "{}", stderr(&published));
+}
+
+#[test]
+fn output_that_is_lost_is_an_error() {
+    let desk = Desk::with_site();
+    for line in ["inspect plant/trust-root.json", "--json inspect plant/trust-root.json", "--help"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = desk.command(line).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(5), "samara {line}: {}", stderr(&output));
+    }
 }

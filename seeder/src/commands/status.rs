@@ -35,7 +35,7 @@ pub struct Args {
 
 /// Looks.
 pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
-    block_on(look(args, *output))?
+    block_on(look(args, output.clone()))?
 }
 
 #[derive(Default)]

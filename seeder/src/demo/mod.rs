@@ -12,6 +12,7 @@ mod result;
 
 use crate::commands::demo::Args;
 use crate::failure::{Failure, Kind};
+use crate::files::FileError;
 use crate::interrupt::Interrupt;
 use crate::ui::{Look, Output, bytes};
 use process::{Device, Programs, Seeder};
@@ -27,6 +28,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs the demo and prints its report.
 pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    if let Some(path) = &args.path {
+        // Before programs are built and devices made.
+        std::fs::metadata(path).map_err(FileError::of("read", path))?;
+    }
     let scratch = tempfile::Builder::new().prefix("samara-demo-").tempdir().map_err(storage)?;
     let mut interrupt = Interrupt::new().map_err(storage)?;
     tokio::select! {
