@@ -1,5 +1,6 @@
 //! A document as people read it: every field that is signed, nothing left out, nothing that can fool a terminal.
 
+use crate::failure::Failure;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -76,6 +77,21 @@ pub fn safe(text: &str) -> String {
     out
 }
 
+/// Refuses a text that is to be signed, and shown in a line, when it would not be one: empty, of more than one line, or
+/// with characters that [`safe`] would not show as they are.
+pub fn check_label(what: &str, text: &str) -> Result<(), Failure> {
+    if text.trim().is_empty() {
+        return Err(Failure::usage(format_args!("{what} is empty")));
+    }
+    if safe(text) != text {
+        return Err(Failure::usage(format_args!(
+            "{what} {} has control characters or line breaks; it is shown in one line",
+            safe(text)
+        )));
+    }
+    Ok(())
+}
+
 fn indent(depth: usize, text: &str) -> String {
     format!("{:width$}{text}", "", width = depth * 2)
 }
@@ -94,6 +110,17 @@ mod tests {
                         roles:\n  root:\n    keys: none\ntags: x, y";
         let expected: Vec<_> = expected.lines().collect();
         assert_eq!(lines(&value), expected);
+    }
+
+    #[test]
+    fn a_label_is_one_line_of_visible_text() {
+        for text in ["Werk 7 (größe 型)", "-"] {
+            assert!(check_label("--name", text).is_ok(), "{text}");
+        }
+        for text in ["", " \t", "a\nb", "a\x1b[2J", "a\u{202e}b", "a\0"] {
+            let error = check_label("--name", text).unwrap_err().to_string();
+            assert!(error.starts_with("--name ") && safe(&error) == error, "{error}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::keys;
 use crate::release::{ArtifactDescription, Contents, Description, gather};
+use crate::show::check_label;
 use crate::signer::{RoleName, Signed, Signer, show_before_signing};
 use crate::site::{SiteDir, SiteWriter};
 use crate::ui::{self, Output};
@@ -21,7 +22,8 @@ use std::path::PathBuf;
   samara publish --site plant-7 --from release.toml --yes --json
 
 A directory is published as a tree. Several artifacts are one release: a device installs all or none.
-Files stay where they are and must not change until the release is spread; trees are copied to DIR/blobs.")]
+Files stay where they are and must not change until the release is spread; trees are copied to DIR/blobs.
+The keys of RELEASE_TOML are described in docs/PUBLISHING.md.")]
 pub struct Args {
     /// The site directory.
     #[arg(long, env = "SAMARA_SITE")]
@@ -132,6 +134,15 @@ fn describe(args: &Args) -> Result<Description, Failure> {
         if let Some(said) = said {
             *described = Some(said.clone());
         }
+    }
+    let labels = [
+        ("product", &description.product),
+        ("channel", &description.channel),
+        ("version", &description.version),
+        ("issuer", &description.issuer),
+    ];
+    for (what, text) in labels {
+        text.iter().try_for_each(|text| check_label(what, text))?;
     }
     description.number = args.number.or(description.number);
     if let Some(notes) = &args.notes {

@@ -3,6 +3,7 @@
 use crate::failure::{Failure, Kind};
 use crate::files::{self, FileError};
 use crate::keys::{self, Passphrases};
+use crate::show::check_label;
 use crate::site::Settings;
 use crate::ui::Output;
 use ed25519_dalek::SigningKey;
@@ -17,6 +18,9 @@ use std::str::FromStr;
 
 /// Make a site: its keys and its trust root.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  samara site init plant-7 --name 'Plant 7'       a new site in the directory plant-7
+  samara site init --help                         all that can be said about it")]
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -94,9 +98,9 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
 
 fn init(args: &InitArgs, output: &Output) -> Result<(), Failure> {
     refuse_used(&args.dir)?;
-    if args.name.trim().is_empty() {
-        return Err(Failure::usage("--name is empty"));
-    }
+    check_label("--name", &args.name)?;
+    check_label("--product", &args.product)?;
+    args.issuer.iter().try_for_each(|issuer| check_label("--issuer", issuer))?;
     let passphrase = match args.no_passphrase {
         true => None,
         false => Some(Passphrases::default().choose()?),

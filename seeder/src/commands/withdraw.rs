@@ -2,6 +2,7 @@
 
 use super::publish::rollout_name;
 use crate::failure::Failure;
+use crate::show::check_label;
 use crate::signer::{RoleName, Signer, show_before_signing};
 use crate::site::{SiteDir, SiteWriter};
 use crate::ui::Output;
@@ -35,6 +36,7 @@ pub struct Args {
 
 /// Shows, asks, signs, writes.
 pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
+    check_label("--reason", &args.reason)?;
     let site = SiteDir::open(&args.site)?;
     let mut writer = super::writer(&site, output)?;
     let mut signer = Signer::open(&site)?;
