@@ -22,8 +22,8 @@ const NEIGHBOURS_MAX: usize = 64;
 /// How to join.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct JoinArgs {
-    /// The site's directory
-    #[arg(long, value_name = "DIR")]
+    /// The site directory
+    #[arg(long, value_name = "DIR", env = "SAMARA_SITE")]
     pub site: PathBuf,
     /// Address to listen on, as a multiaddress; may be repeated.
     #[arg(long, value_name = "MULTIADDR", default_value = "/ip4/0.0.0.0/tcp/0")]
