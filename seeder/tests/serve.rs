@@ -2,6 +2,10 @@
 
 mod support;
 
+use samara_protocol::document::{Envelope, Report};
+use samara_protocol::id::PeerId;
+use samara_seeder::files;
+use samara_seeder::site::SiteDir;
 use serde_json::Value;
 use support::{Seeder, Site, noise, ok, samara, wait_for};
 
@@ -90,4 +94,40 @@ fn a_source_that_is_replaced_is_noticed_though_nobody_asks_for_it() {
     assert_eq!(seeder.wait(), 5);
     let said = std::fs::read_to_string(site.scratch.path().join("serve.log")).unwrap();
     assert!(said.contains("artifact.bin was changed while it was served"), "{said}");
+}
+
+#[test]
+fn a_seeder_whose_release_suits_no_device_says_so_and_does_not_wait_for_ever() {
+    let mut site = Site::new("open", 1);
+    let folder = site.scratch.path();
+    std::fs::write(folder.join("a.bin"), "a").unwrap();
+    let description = "compatibility = { hardware = ['valve'] }\n[[artifact]]\npath = 'a.bin'\n";
+    std::fs::write(folder.join("release.toml"), description).unwrap();
+    let mut publish = samara();
+    publish.args(["--json", "publish", "--yes", "--site"]).arg(site.dir()).arg("--from");
+    let published = ok(publish.arg(folder.join("release.toml"))).stdout;
+    let published: Value = serde_json::from_slice(&published).unwrap();
+    site.start_devices();
+    let mut seeder = site.serve(&["--until-safe"]);
+    wait_for("the device", || seeder.events("neighbour").pop());
+
+    // The device's signed word, as it would come by the mesh.
+    let key = ed25519_dalek::SigningKey::from_bytes(&site.devices[0].secret());
+    let report = Report {
+        boot: 1 << 40,
+        state: "not_applicable".into(),
+        reason: "it is not for hardware generic".into(),
+        release: Some(published["release"].as_str().unwrap().parse().unwrap()),
+        ..Report::empty(
+            SiteDir::open(site.dir()).unwrap().settings().site,
+            PeerId(key.verifying_key().to_bytes()),
+        )
+    };
+    let mut envelope = Envelope::unsigned(&report).unwrap();
+    envelope.sign(&key);
+    files::replace(&site.dir().join("documents/report.json"), &envelope.to_bytes(), 0o644).unwrap();
+
+    assert_eq!(seeder.wait(), 9);
+    let unsuited = seeder.events("unsuited").pop().unwrap();
+    assert_eq!((&unsuited["devices"], &unsuited["reason"]), (&1.into(), &report.reason.into()));
 }

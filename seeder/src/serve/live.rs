@@ -1,15 +1,16 @@
 //! What the operator sees while a release spreads: bars on a terminal, lines in a pipe, JSON events for programs.
 
+use super::devices::{Device, Devices};
 use super::offer::Gone;
+use super::panel::{Panel, Row};
 use super::rate::Rate;
 use super::shelf::{News, Shelf};
 use crate::show::safe;
 use crate::ui::{Bars, Look, Mode, Output, bytes};
-use indicatif::ProgressBar;
 use samara_node::mesh::MeshView;
 use samara_protocol::document::{BlobRef, Enrollment, Release, Report};
 use samara_protocol::geometry::PieceIndex;
-use samara_protocol::id::PeerId;
+use samara_protocol::id::{DocumentId, PeerId};
 use samara_protocol::trust::Verified;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -18,17 +19,6 @@ use std::time::{Duration, Instant};
 /// How often a pipe gets a line of progress.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// What is known of one device.
-#[derive(Debug, Default)]
-struct Device {
-    name: String,
-    enrolled: bool,
-    connected: bool,
-    have_bytes: u64,
-    state: String,
-    reason: String,
-}
-
 /// The live view of one `serve`.
 pub(super) struct Live {
     output: Output,
@@ -36,12 +26,14 @@ pub(super) struct Live {
     started: Instant,
     artifact_bytes: u64,
     blobs: Vec<BlobRef>,
-    devices: BTreeMap<PeerId, Device>,
+    devices: Devices,
+    /// Why nothing that is offered suits any device, once that is sure.
+    unsuited: Option<String>,
     sent_bytes: u64,
     repair_bytes: u64,
     safe: bool,
     bars: Bars,
-    bar: ProgressBar,
+    panel: Panel,
     line_at: Option<Instant>,
     rate: Rate,
 }
@@ -54,11 +46,12 @@ impl Live {
             started: Instant::now(),
             artifact_bytes: 0,
             blobs: Vec::new(),
-            devices: BTreeMap::new(),
+            devices: Devices::default(),
+            unsuited: None,
             sent_bytes: 0,
             repair_bytes: 0,
             safe: false,
-            bar: bars.bytes("devices", 0),
+            panel: Panel::new(bars.clone()),
             bars,
             line_at: None,
             rate: Rate::default(),
@@ -88,7 +81,7 @@ impl Live {
                 let text =
                     format!("{} is {state}, and no longer served: {}", described(&release), safe(reason));
                 self.say(self.output.paint(Look::Warning, text));
-                if shelf.releases().next().is_none() {
+                if shelf.named().is_empty() {
                     self.say("nothing is offered any more; the site's documents still spread");
                 }
             }
@@ -111,7 +104,7 @@ impl Live {
         self.blobs = shelf.blobs();
         self.artifact_bytes = self.blobs.iter().map(|b| b.size).sum();
         // They counted what was offered before.
-        self.devices.values_mut().for_each(|device| device.have_bytes = 0);
+        self.devices.forget_have();
     }
 
     fn tell_release(&self, release: &Verified<Release>, state: &str, reason: &str) {
@@ -133,13 +126,11 @@ impl Live {
 
     pub(super) fn on_neighbour(&mut self, peer: PeerId, connected: bool) {
         self.output.event(&json!({"event": "neighbour", "peer": peer, "connected": connected}));
-        self.devices.entry(peer).or_default().connected = connected;
+        self.devices.on_neighbour(peer, connected);
     }
 
     pub(super) fn on_enrollment(&mut self, enrollment: &Enrollment) {
-        let device = self.devices.entry(enrollment.device).or_default();
-        device.name.clone_from(&enrollment.name);
-        device.enrolled = true;
+        self.devices.on_enrollment(enrollment);
     }
 
     pub(super) fn on_report(&mut self, report: &Report) {
@@ -147,17 +138,38 @@ impl Live {
             "event": "report", "t": self.seconds(), "device": report.device, "state": report.state,
             "reason": report.reason, "release": report.release,
         }));
-        let device = self.devices.entry(report.device).or_default();
-        device.state.clone_from(&report.state);
-        device.reason.clone_from(&report.reason);
-        if report.state == "failed" || report.state == "waiting_for_space" {
-            let text = format!("{}: {} {}", report.device.short(), report.state, report.reason);
-            self.say(self.output.paint(Look::Bad, text));
-        }
+        self.devices.on_report(report);
+        let look = match report.state.as_str() {
+            "failed" | "waiting_for_space" => Look::Bad,
+            "not_applicable" | "withdrawn" => Look::Warning,
+            _ => return,
+        };
+        let text = format!("{}: {} {}", report.device.short(), safe(&report.state), safe(&report.reason));
+        self.say(self.output.paint(look, text));
     }
 
     pub(super) fn is_safe(&self) -> bool {
         self.safe
+    }
+
+    /// Why nothing that is offered suits any device.
+    pub(super) fn unsuited(&self) -> Option<&str> {
+        self.unsuited.as_deref()
+    }
+
+    /// Looks whether any device takes one of the releases that the directory names.
+    pub(super) fn judge(&mut self, releases: &[DocumentId]) {
+        let was = self.unsuited.is_some();
+        let now = self.devices.suits_nobody(releases, Instant::now());
+        self.unsuited = now.as_ref().map(|(devices, reason)| {
+            format!("no device takes what is offered: all {devices} say not_applicable ({})", safe(reason))
+        });
+        if let (Some((devices, reason)), Some(text), false) = (&now, &self.unsuited, was) {
+            self.output.event(&json!({
+                "event": "unsuited", "t": self.seconds(), "devices": devices, "reason": reason,
+            }));
+            self.say(self.output.paint(Look::Warning, text));
+        }
     }
 
     fn set_safe(&mut self, safe: bool) {
@@ -190,16 +202,14 @@ impl Live {
                     if whole { blob.size } else { u64::from(peer.have) * piece };
             }
         }
-        for (peer, bytes) in have {
-            self.devices.entry(peer).or_default().have_bytes = bytes;
-        }
+        self.devices.set_have(have);
         self.rate.add(Instant::now(), self.sent_bytes);
         self.show();
     }
 
     /// The last words.
     pub(super) fn leave(&mut self) {
-        self.bar.finish_and_clear();
+        self.panel.clear();
         self.output.event(&json!({
             "event": "left", "t": self.seconds(), "sent_bytes": self.sent_bytes, "repair_bytes": self.repair_bytes,
             "artifact_bytes": self.artifact_bytes, "copies": self.copies(), "safe": self.safe,
@@ -220,8 +230,9 @@ impl Live {
     }
 
     fn show(&mut self) {
-        let members = || self.devices.iter().filter(|(_, d)| d.enrolled || d.connected);
-        let devices: Vec<_> = members()
+        let members = self.devices.members();
+        let devices: Vec<_> = members
+            .clone()
             .map(|(id, d)| {
                 json!({"device": id, "name": d.name, "have_bytes": d.have_bytes, "total_bytes": self.artifact_bytes,
                        "connected": d.connected, "state": d.state, "reason": d.reason})
@@ -231,33 +242,33 @@ impl Live {
             "event": "progress", "t": self.seconds(), "sent_bytes": self.sent_bytes,
             "repair_bytes": self.repair_bytes, "copies": self.copies(), "devices": devices, "safe": self.safe,
         }));
-        let total = self.artifact_bytes * members().count() as u64;
-        let have: u64 = members().map(|(_, d)| d.have_bytes).sum();
-        let complete = members().filter(|(_, d)| d.have_bytes >= self.artifact_bytes).count();
-        let text = self.summary(complete, members().count());
-        self.bar.set_length(total);
-        self.bar.set_position(have);
-        self.bar.set_message(text.clone());
+        let complete = members.clone().filter(|(_, d)| d.have_bytes >= self.artifact_bytes).count();
+        let count = members.clone().count();
+        let (copies, done) = (self.copies(), self.until_done());
+        let rate = bytes(self.rate.bytes_per_second() as u64);
+        let may_leave = if self.safe { "safe to leave" } else { "do not leave yet" };
+        // What matters most comes first: a narrow terminal cuts the rest.
+        let status =
+            format!("{may_leave}: {complete}/{count} complete, {copies:.3} copies, {rate}/s, {done}");
+        let rows = members.map(|(id, device)| row(id, device)).collect();
+        self.panel.show(status, rows, self.artifact_bytes);
         if self.output.mode() == Mode::Plain && self.line_at.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
             self.line_at = Some(Instant::now());
-            self.output.line(format_args!("{:7.1} s  {text}", self.seconds()));
+            self.output.line(format_args!(
+                "{:7.1} s  {complete} of {count} devices complete, {copies:.3} copies sent, {rate}/s, {done}, {may_leave}",
+                self.seconds()
+            ));
         }
     }
 
-    fn summary(&self, complete: usize, devices: usize) -> String {
+    fn until_done(&self) -> String {
         let rate = self.rate.bytes_per_second();
         let rest = self.artifact_bytes.saturating_sub(self.sent_bytes) as f64;
-        let eta = match rate {
+        match rate {
             _ if rest == 0.0 => "uplink done".to_owned(),
             rate if rate > 0.0 => format!("uplink done in {:.0} s", rest / rate),
             _ => "waiting for devices".to_owned(),
-        };
-        let safe = if self.safe { "safe to leave" } else { "do not leave yet" };
-        format!(
-            "{complete} of {devices} devices complete, {:.3} copies sent, {}/s, {eta}, {safe}",
-            self.copies(),
-            bytes(rate as u64)
-        )
+        }
     }
 
     fn say(&self, text: impl std::fmt::Display) {
@@ -268,4 +279,14 @@ impl Live {
 /// A release in a line for people.
 fn described(release: &Release) -> String {
     format!("{} {} (number {})", safe(&release.product), safe(&release.version), release.number)
+}
+
+fn row(id: &PeerId, device: &Device) -> Row {
+    let name = if device.name.is_empty() { id.short() } else { safe(&device.name) };
+    let state = match device.connected {
+        true => safe(&device.state),
+        // It may well go on by way of others.
+        false => format!("{} (not here)", safe(&device.state)).trim_start().to_owned(),
+    };
+    Row { name, have_bytes: device.have_bytes, state }
 }

@@ -3,13 +3,16 @@
 //! ```text
 //! offer   what the site directory's documents say     folder  what changes there, told to the mesh
 //! source  a content where it lies                     shelf   what is served now, following the directory
-//! live    what is known of devices, and is said       rate    bytes per second
+//! live    what is said of the devices                 devices what is known of them
+//! panel   the bars of a terminal                      rate    bytes per second
 //! ```
 //! The laptop grants each piece once (its ledger survives a restart) and is then silent unless repair is needed.
 
+mod devices;
 mod folder;
 mod live;
 mod offer;
+mod panel;
 mod rate;
 mod shelf;
 mod source;
@@ -116,6 +119,10 @@ async fn watch(args: &Args, joined: &mut Joined, shelf: &mut Shelf, live: &mut L
                 // What was written in this very moment is waited for, too.
                 if args.until_safe && live.is_safe() && !shelf.is_behind() {
                     return safe_end(shelf);
+                }
+                live.judge(&shelf.named());
+                if let (true, Some(why)) = (args.until_safe, live.unsuited()) {
+                    return Err(Failure::new(Kind::Unsuited, anyhow::anyhow!("{why}")));
                 }
             }
         }

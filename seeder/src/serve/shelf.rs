@@ -89,9 +89,9 @@ impl Shelf {
         }
     }
 
-    /// The releases on offer.
-    pub(super) fn releases(&self) -> impl Iterator<Item = &Verified<Release>> {
-        self.offered.values()
+    /// The releases that the directory names.
+    pub(super) fn named(&self) -> Vec<DocumentId> {
+        self.offer.releases.iter().map(Verified::id).collect()
     }
 
     /// The contents of the releases on offer.
