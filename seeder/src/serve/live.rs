@@ -32,6 +32,8 @@ pub(super) struct Live {
     sent_bytes: u64,
     repair_bytes: u64,
     safe: bool,
+    /// Before that there is no progress to speak of.
+    has_offered: bool,
     bars: Bars,
     panel: Panel,
     line_at: Option<Instant>,
@@ -51,6 +53,7 @@ impl Live {
             sent_bytes: 0,
             repair_bytes: 0,
             safe: false,
+            has_offered: false,
             panel: Panel::new(bars.clone()),
             bars,
             line_at: None,
@@ -63,6 +66,7 @@ impl Live {
         let t = self.seconds();
         match news {
             News::Offered(release) => {
+                self.has_offered = true;
                 self.tell_release(&release, "offered", "");
                 self.say(format_args!(
                     "{} {} for {}",
@@ -82,7 +86,7 @@ impl Live {
                     format!("{} is {state}, and no longer served: {}", described(&release), safe(reason));
                 self.say(self.output.paint(Look::Warning, text));
                 if shelf.named().is_empty() {
-                    self.say("nothing is offered any more; the site's documents still spread");
+                    self.say_nothing_offered();
                 }
             }
             News::Unavailable(release, failure) => {
@@ -105,6 +109,10 @@ impl Live {
         self.artifact_bytes = self.blobs.iter().map(|b| b.size).sum();
         // They counted what was offered before.
         self.devices.forget_have();
+    }
+
+    pub(super) fn say_nothing_offered(&self) {
+        self.say("no release is offered; the site's documents spread");
     }
 
     fn tell_release(&self, release: &Verified<Release>, state: &str, reason: &str) {
@@ -204,12 +212,17 @@ impl Live {
         }
         self.devices.set_have(have);
         self.rate.add(Instant::now(), self.sent_bytes);
-        self.show();
+        if self.has_offered {
+            self.show();
+        }
     }
 
     /// The last words.
     pub(super) fn leave(&mut self) {
         self.panel.clear();
+        if !self.has_offered {
+            return;
+        }
         self.output.event(&json!({
             "event": "left", "t": self.seconds(), "sent_bytes": self.sent_bytes, "repair_bytes": self.repair_bytes,
             "artifact_bytes": self.artifact_bytes, "copies": self.copies(), "safe": self.safe,
@@ -242,7 +255,9 @@ impl Live {
             "event": "progress", "t": self.seconds(), "sent_bytes": self.sent_bytes,
             "repair_bytes": self.repair_bytes, "copies": self.copies(), "devices": devices, "safe": self.safe,
         }));
-        let complete = members.clone().filter(|(_, d)| d.have_bytes >= self.artifact_bytes).count();
+        let is_complete =
+            |device: &Device| !self.blobs.is_empty() && device.have_bytes >= self.artifact_bytes;
+        let complete = members.clone().filter(|(_, device)| is_complete(device)).count();
         let count = members.clone().count();
         let (copies, done) = (self.copies(), self.until_done());
         let rate = bytes(self.rate.bytes_per_second() as u64);
@@ -265,6 +280,7 @@ impl Live {
         let rate = self.rate.bytes_per_second();
         let rest = self.artifact_bytes.saturating_sub(self.sent_bytes) as f64;
         match rate {
+            _ if self.blobs.is_empty() => "no release is offered".to_owned(),
             _ if rest == 0.0 => "uplink done".to_owned(),
             rate if rate > 0.0 => format!("uplink done in {:.0} s", rest / rate),
             _ => "waiting for devices".to_owned(),

@@ -89,6 +89,9 @@ async fn watch(args: &Args, joined: &mut Joined, shelf: &mut Shelf, live: &mut L
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut interrupt = Interrupt::new().map_err(|e| Failure::new(Kind::Failed, e))?;
     let mut is_started = false;
+    if shelf.named().is_empty() {
+        live.say_nothing_offered();
+    }
     for news in shelf.go_on().await? {
         live.on_news(news, shelf);
     }
@@ -138,11 +141,12 @@ async fn refresh(joined: &Joined, shelf: &Shelf, live: &mut Live) {
 
 fn on_event(event: MeshEvent, shelf: &Shelf, live: &mut Live) -> Result<(), Failure> {
     match event {
-        MeshEvent::SourceChanged { content, why } => match shelf.source(content) {
-            Some(source) => return Err(source.changed(&why)),
-            // It is not served any more.
-            None => {}
-        },
+        MeshEvent::SourceChanged { content, why } => {
+            // Of one that is not served any more nothing is said.
+            if let Some(source) = shelf.source(content) {
+                return Err(source.changed(&why));
+            }
+        }
         MeshEvent::Listening(address) => live.on_listening(&address),
         MeshEvent::Neighbour { peer, connected } => live.on_neighbour(peer, connected),
         MeshEvent::Document(document) => match *document {

@@ -58,13 +58,9 @@ impl Panel {
         self.more.set_message(if hidden > 0 { format!("and {hidden} more") } else { String::new() });
     }
 
-    /// Takes it off the terminal.
-    pub(super) fn clear(&mut self) {
-        for bar in self.rows.drain(..) {
-            self.bars.remove(&bar);
-        }
-        [&self.status, &self.all, &self.more].into_iter().for_each(|bar| self.bars.remove(bar));
-        self.bars.clear();
+    /// Takes it off the terminal, for good.
+    pub(super) fn clear(&self) {
+        self.bars.end();
     }
 }
 

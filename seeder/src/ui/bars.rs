@@ -43,10 +43,11 @@ impl Bars {
         self.0.remove(bar);
     }
 
-    /// Wipes what is drawn.
-    pub fn clear(&self) {
+    /// Wipes what is drawn, and draws no more.
+    pub fn end(&self) {
         // Where nothing can be wiped nothing is drawn.
         let _ = self.0.clear();
+        self.0.set_draw_target(ProgressDrawTarget::hidden());
     }
 
     /// Lines of the terminal.
