@@ -1,7 +1,7 @@
 //! The live view on a terminal: a line that says how it stands, a bar for all devices, and a bar for each of those that
 //! have furthest to go, as many as fit.
 
-use crate::ui::Bars;
+use crate::ui::{Bars, bytes};
 use indicatif::ProgressBar;
 use std::cmp::Reverse;
 
@@ -30,16 +30,17 @@ pub(super) struct Panel {
 
 impl Panel {
     pub(super) fn new(bars: Bars) -> Self {
-        let status = bars.text();
-        let all = bars.named("all devices");
-        Self { status, all, rows: Vec::new(), more: bars.text(), bars }
+        let (status, more) = (bars.text(), bars.text());
+        let all = bars.named_before(&more).with_prefix("all devices");
+        Self { status, all, rows: Vec::new(), more, bars }
     }
 
     /// Draws anew; each device is to hold `total` bytes.
     pub(super) fn show(&mut self, status: String, rows: Vec<Row>, total: u64) {
         self.status.set_message(status);
-        self.all.set_length(total * rows.len() as u64);
-        self.all.set_position(rows.iter().map(|row| row.have_bytes).sum());
+        let (have, of) = (rows.iter().map(|row| row.have_bytes).sum(), total * rows.len() as u64);
+        fill(&self.all, have, of);
+        self.all.set_message(format!("{} of {}", bytes(have), bytes(of)));
         let (shown, hidden) = furthest_to_go(rows, total, self.bars.lines().saturating_sub(LINES_FREE));
         while self.rows.len() > shown.len() {
             if let Some(bar) = self.rows.pop() {
@@ -50,8 +51,7 @@ impl Panel {
             self.rows.push(self.bars.named_before(&self.more));
         }
         for (bar, row) in self.rows.iter().zip(shown) {
-            bar.set_length(total);
-            bar.set_position(row.have_bytes);
+            fill(bar, row.have_bytes, total);
             bar.set_prefix(row.name);
             bar.set_message(row.state);
         }
@@ -62,6 +62,12 @@ impl Panel {
     pub(super) fn clear(&self) {
         self.bars.end();
     }
+}
+
+/// Where nothing is offered a bar is empty, not full.
+fn fill(bar: &ProgressBar, have: u64, of: u64) {
+    bar.set_length(of.max(1));
+    bar.set_position(have);
 }
 
 /// At most `lines` rows, those with most to come first, and how many are left out. In steps of a tenth, so that rows

@@ -20,12 +20,6 @@ impl Bars {
         self.0.add(styled(ProgressBar::new(bytes_total), template)).with_message(label.to_owned())
     }
 
-    /// A bar that counts bytes, with a name before and room for their numbers behind it.
-    pub fn named(&self, name: &str) -> ProgressBar {
-        let template = "{prefix:16!} {wide_bar} {percent:>3} % {bytes:>11} of {total_bytes:11!}";
-        self.0.add(styled(ProgressBar::new(0), template)).with_prefix(name.to_owned())
-    }
-
     /// A bar with a name before and a word behind it, above `below`.
     pub fn named_before(&self, below: &ProgressBar) -> ProgressBar {
         let template = "{prefix:16!} {wide_bar} {percent:>3} % {msg:26!}";
