@@ -33,9 +33,11 @@ Exit codes:
   2  the command line is wrong
   3  the site directory or a description file is wrong or missing
   4  a key, passphrase, signature or document is wrong or not allowed
-  5  a file could not be read or written, or changed while it was read
+  5  a file or standard output could not be read or written, or a file changed meanwhile
   6  nobody answered
-  7  the operator said no; nothing was signed";
+  7  the operator said no; nothing was signed
+  8  another samara is writing to the site directory; try again
+  9  no enrolled device takes what is offered (serve --until-safe)";
 
 #[cfg(test)]
 mod tests {

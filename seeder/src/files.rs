@@ -1,13 +1,16 @@
 //! Files that are whole or absent: written beside their place, synced, then renamed.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 /// How the names of files begin that are not whole yet; what is left of them after a crash may be removed.
 pub const UNFINISHED: &str = ".new-";
+
+/// Longer files are none of ours. Protects memory from a file that was named by mistake.
+pub const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A file could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -60,9 +63,22 @@ pub fn place(file: NamedTempFile, path: &Path, mode: u32) -> Result<(), FileErro
     sync_folder(path)
 }
 
-/// The whole file, or an error that names it.
+/// The whole file, or an error that names it. A file of ours is never as long as [`BYTES_MAX`].
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    std::fs::read(path).map_err(FileError::of("read", path))
+    read_at_most(path, BYTES_MAX)
+}
+
+/// The whole file unless it has more than `bytes_max` bytes; what has no end (a device, a pipe) is read no further.
+pub fn read_at_most(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    let mut read = || File::open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes);
+    read().map_err(FileError::of("read", path))?;
+    if bytes.len() as u64 > bytes_max {
+        let too_large =
+            io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {bytes_max} bytes"));
+        return Err(FileError::of("read", path)(too_large));
+    }
+    Ok(bytes)
 }
 
 fn finish(file: &NamedTempFile, mode: u32) -> io::Result<()> {
@@ -94,12 +110,25 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_read_up_to_its_limit_and_one_without_end_no_further() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        std::fs::write(&path, [7; 9]).unwrap();
+        assert_eq!(read_at_most(&path, 9).unwrap(), [7; 9]);
+        for (path, bytes_max) in [(path.as_path(), 8), (Path::new("/dev/zero"), 4096)] {
+            let error = read_at_most(path, bytes_max).unwrap_err();
+            assert_eq!(error.source.kind(), ErrorKind::FileTooLarge);
+            assert!(error.to_string().contains(&format!("more than {bytes_max} bytes")), "{error}");
+        }
+    }
+
+    #[test]
     fn a_created_file_is_never_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         create(&path, b"one", 0o600).unwrap();
         let error = create(&path, b"two", 0o600).unwrap_err();
-        assert_eq!(error.source.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(error.source.kind(), ErrorKind::AlreadyExists);
         assert!(error.to_string().contains(&path.display().to_string()));
         assert_eq!(read(&path).unwrap(), b"one");
     }

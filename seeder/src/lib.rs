@@ -7,6 +7,7 @@ pub mod cli;
 pub mod commands;
 
 pub mod failure;
+pub mod interrupt;
 pub mod ui;
 
 pub mod files;
@@ -22,7 +23,9 @@ pub mod mesh;
 pub mod serve;
 
 use clap::Parser as _;
+use failure::Kind;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 /// Everything that the binary does: parses `args` (the first is the program's name), runs the verb, and says on
@@ -33,12 +36,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // Help and version are answers and go to standard output with code 0; clap knows.
             let code = u8::try_from(error.exit_code()).unwrap_or(1);
-            let _ = error.print();
-            return ExitCode::from(code);
+            return match error.print() {
+                Err(lost) if lost.kind() != ErrorKind::BrokenPipe => Kind::Storage.into(),
+                _ => ExitCode::from(code),
+            };
         }
     };
     let output = ui::Output::detect(cli.json);
-    match cli.command.run(&output) {
+    match cli.command.run(&output).and_then(|()| output.check_written()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output.failure(&failure);

@@ -22,8 +22,8 @@ const NEIGHBOURS_MAX: usize = 64;
 /// How to join.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct JoinArgs {
-    /// The site's directory
-    #[arg(long, value_name = "DIR")]
+    /// The site directory
+    #[arg(long, value_name = "DIR", env = "SAMARA_SITE")]
     pub site: PathBuf,
     /// Address to listen on, as a multiaddress; may be repeated.
     #[arg(long, value_name = "MULTIADDR", default_value = "/ip4/0.0.0.0/tcp/0")]
@@ -112,14 +112,18 @@ impl Joined {
     }
 }
 
-/// The directory's envelopes, enrollments first: others are judged by them.
+/// The directory's envelopes in the order of [`rank`].
 fn ranked_documents(site: &SiteDir) -> Result<Vec<Vec<u8>>, Failure> {
     let mut documents = site.documents()?;
-    let rank = |bytes: &Vec<u8>| match Envelope::parse(bytes).and_then(|envelope| envelope.kind()) {
+    documents.sort_by_key(|envelope| rank(envelope));
+    Ok(documents)
+}
+
+/// Trust roots, then enrollments, then the rest: others are judged by them.
+pub fn rank(envelope: &[u8]) -> u8 {
+    match Envelope::parse(envelope).and_then(|envelope| envelope.kind()) {
         Ok(DocumentKind::TrustRoot) => 0,
         Ok(DocumentKind::Enrollment) => 1,
         _ => 2,
-    };
-    documents.sort_by_key(rank);
-    Ok(documents)
+    }
 }

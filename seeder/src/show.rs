@@ -1,5 +1,7 @@
 //! A document as people read it: every field that is signed, nothing left out, nothing that can fool a terminal.
 
+use crate::failure::Failure;
+use samara_protocol::document::check_name;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -76,6 +78,11 @@ pub fn safe(text: &str) -> String {
     out
 }
 
+/// Refuses a text that is to be signed when devices would refuse it: empty, more than one line, too long.
+pub fn check_label(what: &'static str, text: &str) -> Result<(), Failure> {
+    check_name(what, text).map_err(Failure::usage)
+}
+
 fn indent(depth: usize, text: &str) -> String {
     format!("{:width$}{text}", "", width = depth * 2)
 }
@@ -94,6 +101,17 @@ mod tests {
                         roles:\n  root:\n    keys: none\ntags: x, y";
         let expected: Vec<_> = expected.lines().collect();
         assert_eq!(lines(&value), expected);
+    }
+
+    #[test]
+    fn a_label_is_one_line_of_visible_text() {
+        for text in ["Werk 7 (größe 型)", "-"] {
+            assert!(check_label("--name", text).is_ok(), "{text}");
+        }
+        for text in ["", " \t", "a\nb", "a\x1b[2J", "a\u{202e}b", "a\0"] {
+            let error = check_label("--name", text).unwrap_err().to_string();
+            assert!(error.starts_with("--name: ") && safe(&error) == error, "{error}");
+        }
     }
 
     #[test]

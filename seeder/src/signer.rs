@@ -141,7 +141,7 @@ fn key_files(site: &SiteDir, role: &str) -> Result<Vec<PathBuf>, Failure> {
     let paths: Vec<_> = names.map(|name| site.key_path(&name)).filter(|path| path.exists()).collect();
     if paths.is_empty() {
         let path = site.key_path(role);
-        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no such file");
         return Err(KeyError::File(FileError::of("read", &path)(missing)).into());
     }
     Ok(paths)
@@ -164,7 +164,7 @@ impl From<SiteError> for Failure {
         let kind = match error {
             SiteError::Missing { .. } | SiteError::Damaged { .. } => Kind::Configuration,
             SiteError::Key(_) => Kind::Trust,
-            SiteError::Busy { .. } => Kind::Failed,
+            SiteError::Busy { .. } => Kind::Busy,
             SiteError::File(_) => Kind::Storage,
         };
         Self::new(kind, error)

@@ -8,11 +8,16 @@
 //!
 //! Colour is off when `NO_COLOR` is set to anything but the empty string (no-color.org).
 
+mod bars;
+
+pub use bars::Bars;
+
 use crate::failure::{Failure, Kind};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+use std::sync::{Arc, OnceLock};
 
 /// What standard output is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +45,14 @@ pub enum Look {
     Faint,
 }
 
-/// Where a verb writes.
-#[derive(Debug, Clone, Copy)]
+/// Where a verb writes. Copies know of each other's losses.
+#[derive(Debug, Clone)]
 pub struct Output {
     mode: Mode,
     colour: bool,
     bars: bool,
+    // The first error of standard output: data went missing.
+    lost: Arc<OnceLock<io::Error>>,
 }
 
 impl Output {
@@ -64,12 +71,13 @@ impl Output {
             // Painted words go to both streams: neither may be a file.
             colour: mode == Mode::Tty && stderr_is_terminal && !no_colour && !dumb,
             bars: mode != Mode::Json && stderr_is_terminal && !dumb,
+            lost: Arc::default(),
         }
     }
 
     /// A fixed mode without colour and bars, for tests and for verbs that run inside another.
     pub fn plain(mode: Mode) -> Self {
-        Self { mode, colour: false, bars: false }
+        Self { mode, colour: false, bars: false, lost: Arc::default() }
     }
 
     /// What standard output is.
@@ -85,7 +93,7 @@ impl Output {
     /// A line of data for people or pipes; nothing in JSON mode.
     pub fn line(&self, text: impl Display) {
         if !self.is_json() {
-            write_line(&text);
+            self.write(&mut io::stdout().lock(), &text);
         }
     }
 
@@ -93,9 +101,31 @@ impl Output {
     pub fn event(&self, value: &impl Serialize) {
         if self.is_json() {
             match serde_json::to_string(value) {
-                Ok(text) => write_line(&text),
+                Ok(text) => self.write(&mut io::stdout().lock(), &text),
                 Err(error) => self.note(format_args!("this event has no JSON form: {error}")),
             }
+        }
+    }
+
+    // The verb goes on: a seeder must not stop because its log is full. A closed pipe (`samara ... | head`) is the
+    // reader's wish, not a loss.
+    fn write(&self, out: &mut impl io::Write, text: &impl Display) {
+        match writeln!(out, "{text}") {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                let _ = self.lost.set(error);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether all data reached standard output.
+    pub fn check_written(&self) -> Result<(), Failure> {
+        match self.lost.get() {
+            None => Ok(()),
+            Some(error) => Err(Failure::new(
+                Kind::Storage,
+                anyhow::anyhow!("cannot write to standard output, some of it is missing: {error}"),
+            )),
         }
     }
 
@@ -127,15 +157,14 @@ impl Output {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
-    /// A bar that counts bytes, on standard error; invisible where nobody watches.
+    /// Bars on standard error.
+    pub fn bars(&self) -> Bars {
+        Bars::new(self.bars)
+    }
+
+    /// A bar that counts bytes, on standard error, where no other is.
     pub fn progress(&self, label: &str, bytes_total: u64) -> ProgressBar {
-        let target = if self.bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(bytes_total), target);
-        let template = "{msg:20} {wide_bar} {bytes:>11} of {total_bytes} {bytes_per_sec:>12} {eta:>4}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        bar.with_message(label.to_owned())
+        self.bars().bytes(label, bytes_total)
     }
 
     /// Asks before something that cannot be taken back. Without a terminal on standard input nobody can answer
@@ -174,11 +203,6 @@ pub fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
 }
 
-// A closed pipe (`samara ... | head`) is the reader's wish, not an error.
-fn write_line(text: &impl Display) {
-    let _ = writeln!(io::stdout().lock(), "{text}");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,8 +210,26 @@ mod tests {
     #[test]
     fn colour_appears_only_where_it_is_on() {
         assert_eq!(Output::plain(Mode::Tty).paint(Look::Good, "ok"), "ok");
-        let coloured = Output { mode: Mode::Tty, colour: true, bars: false };
+        let coloured = Output { colour: true, ..Output::plain(Mode::Tty) };
         assert_eq!(coloured.paint(Look::Good, "ok"), "\x1b[32mok\x1b[0m");
+    }
+
+    #[test]
+    fn a_full_disk_loses_output_and_a_closed_pipe_does_not() {
+        struct Fails(ErrorKind);
+        impl io::Write for Fails {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for (error, is_lost) in [(ErrorKind::StorageFull, true), (ErrorKind::BrokenPipe, false)] {
+            let output = Output::plain(Mode::Plain);
+            output.write(&mut Fails(error), &"data");
+            assert_eq!(output.clone().check_written().is_err(), is_lost, "{error:?}");
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Desk {
 
     fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_samara"));
-        command.args(line.split_whitespace().map(|word| word.replace('~', " ")));
+        command.args(line.split_whitespace().map(|word| word.replace('~', " ").replace('|', "\n")));
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         command.env_remove("SAMARA_SITE").env_remove("SAMARA_PASSPHRASE_FILE");
         command
@@ -258,10 +258,10 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
         &["device: 0000", "no Ed25519 public key"],
     );
     desk.fails("withdraw --site plant abcdef --reason x", 2, &["abcdef"]);
-    let mut forged = desk.command("site init new --no-passphrase --name");
-    let forged = forged.arg("Plant\nsafe to leave").output().unwrap();
-    assert_eq!(forged.status.code(), Some(2));
-    assert!(stderr(&forged).contains("--name: has the control character U+000A"), "{}", stderr(&forged));
+    desk.fails("withdraw --site plant abcdef --reason ~", 2, &["--reason: is empty"]);
+    desk.fails(&format!("enroll --site plant --name a\u{1b}[2J {DEVICE}"), 2, &["--name: has", "U+001B"]);
+    desk.fails(&format!("enroll --site plant --tag a|b {DEVICE}"), 2, &["--tag: has", "U+000A"]);
+    desk.fails("site init new --name a|b --no-passphrase", 2, &["--name: has", "U+000A"]);
     desk.fails("site init new --no-passphrase --name x --product ~", 2, &["--product: is empty"]);
     desk.fails("site init new --name x --no-passphrase --threshold relase=2", 2, &["relase", "release"]);
 
@@ -292,8 +292,11 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
     desk.fails("publish --site plant lines", 3, &["lines/one\\ntwo", "control character"]);
 
     desk.fails("inspect a", 4, &["a is no document"]);
+    desk.fails("inspect /dev/zero", 4, &["/dev/zero is no document", "65536 bytes"]);
+    desk.fails("publish --site plant --from /dev/zero", 3, &["/dev/zero", "more than 1048576 bytes"]);
     desk.fails("publish --site plant missing", 5, &["cannot read missing"]);
     desk.fails("inspect missing", 5, &["missing"]);
+    desk.fails("demo missing", 5, &["cannot read missing"]);
 
     std::fs::set_permissions(desk.path("plant/keys/release"), std::fs::Permissions::from_mode(0o644))
         .unwrap();
@@ -317,7 +320,37 @@ fn two_writers_do_not_share_a_number() {
     let site = SiteDir::open(desk.path("plant")).unwrap();
     let writer = site.writer().unwrap();
     desk.write("a", "a");
-    desk.fails("publish --site plant a", 1, &["another samara is writing"]);
+    desk.fails("publish --site plant a", 8, &["another samara is writing"]);
     drop(writer);
     desk.ok("publish --site plant a");
+}
+
+#[test]
+fn numbers_go_on_after_the_documents_when_their_file_is_lost_or_torn() {
+    let desk = Desk::with_site();
+    desk.write("a", "a");
+    desk.ok("publish --site plant --number 7 a");
+    desk.ok(&format!("enroll --site plant {DEVICE}"));
+    let file = desk.path("plant/sequences.json");
+    std::fs::remove_file(&file).unwrap();
+    let published = desk.ok("publish --site plant --json a");
+    assert_eq!(last_event(&published)["number"], 8);
+    assert!(stderr(&published).contains("did not know the numbers of 3 documents"), "{}", stderr(&published));
+    std::fs::write(&file, "{\"releases\":").unwrap();
+    let enrolled = desk.ok(&format!("enroll --site plant --json {DEVICE}"));
+    assert_eq!(last_event(&enrolled)["sequence"], 2);
+    assert!(stderr(&enrolled).contains("sequences.json is damaged"), "{}", stderr(&enrolled));
+    let published = desk.ok("publish --site plant --json a");
+    assert_eq!(last_event(&published)["number"], 9);
+    assert!(!stderr(&published).contains("sequences.json"), "{}", stderr(&published));
+}
+
+#[test]
+fn output_that_is_lost_is_an_error() {
+    let desk = Desk::with_site();
+    for line in ["inspect plant/trust-root.json", "--json inspect plant/trust-root.json", "--help"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = desk.command(line).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(5), "samara {line}: {}", stderr(&output));
+    }
 }

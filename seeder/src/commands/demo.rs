@@ -25,5 +25,5 @@ pub struct Args {
 
 /// Runs the demo.
 pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
-    crate::serve::block_on(demo::run(args, *output))?
+    crate::serve::block_on(demo::run(args, output.clone()))?
 }

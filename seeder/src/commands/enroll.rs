@@ -1,6 +1,7 @@
 //! `samara enroll`: lets devices into a site.
 
 use crate::failure::Failure;
+use crate::show::check_label;
 use crate::signer::{RoleName, Signer, show_before_signing};
 use crate::site::SiteDir;
 use crate::ui::Output;
@@ -50,8 +51,14 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     if args.name.is_some() && args.devices.len() > 1 {
         return Err(Failure::usage("--name names one device, and several are given"));
     }
+    let given = [("--name", args.name.as_deref()), ("--product", args.product.as_deref())];
+    let given = given.into_iter().filter_map(|(what, text)| Some((what, text?)));
+    let given = given.chain([("--hardware", args.hardware.as_str())]);
+    let area = Some(("--area", args.area.as_str())).filter(|(_, area)| !area.is_empty());
+    let tags = args.tags.iter().map(|tag| ("--tag", tag.as_str()));
+    given.chain(area).chain(tags).try_for_each(|(what, text)| check_label(what, text))?;
     let site = SiteDir::open(&args.site)?;
-    let mut writer = site.writer()?;
+    let mut writer = super::writer(&site, output)?;
     let mut signer = Signer::open(&site)?;
     let mut enrollments = Vec::new();
     for device in &args.devices {
@@ -77,6 +84,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
             "sequence": enrollment.sequence, "document": signed.id, "file": path,
         }));
     }
+    output.note(super::next_step(&site, "lets them in"));
     Ok(())
 }
 

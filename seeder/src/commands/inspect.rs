@@ -10,6 +10,7 @@ use samara_protocol::document::{ENVELOPE_BYTES_MAX, Envelope};
 use samara_protocol::id::KeyId;
 use samara_protocol::trust::Trust;
 use serde_json::Value;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Show what a signed document says; with --site, also whether it is valid there.
@@ -30,7 +31,7 @@ pub struct Args {
 /// Reads, checks, prints.
 pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let site = args.site.map(SiteDir::open).transpose()?;
-    let bytes = read_bounded(&args.file)?;
+    let bytes = read_document(&args.file)?;
     let no_document = |e: &dyn std::fmt::Display| {
         Failure::trust(format_args!("{} is no document: {e}", args.file.display()))
     };
@@ -90,14 +91,13 @@ impl Signer {
     }
 }
 
-// A file of gigabytes given by mistake is refused by its size, not read.
-fn read_bounded(path: &Path) -> Result<Vec<u8>, Failure> {
-    let size = std::fs::metadata(path).map_err(files::FileError::of("read", path))?.len();
-    if size > ENVELOPE_BYTES_MAX as u64 {
-        return Err(Failure::trust(format_args!(
-            "{} is no document: it has {size} bytes and a document at most {ENVELOPE_BYTES_MAX}",
+// What is too long for a document is none, and is not read on: it may be gigabytes, or a device without end.
+fn read_document(path: &Path) -> Result<Vec<u8>, Failure> {
+    files::read_at_most(path, ENVELOPE_BYTES_MAX as u64).map_err(|error| match error.source.kind() {
+        ErrorKind::FileTooLarge => Failure::trust(format_args!(
+            "{} is no document: it has more than the {ENVELOPE_BYTES_MAX} bytes of the longest document",
             path.display()
-        )));
-    }
-    Ok(files::read(path)?)
+        )),
+        _ => error.into(),
+    })
 }

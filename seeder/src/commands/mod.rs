@@ -3,7 +3,8 @@
 //! A new verb is a file here with `Args` and `run(Args, &Output) -> Result<(), Failure>`, and a line in `verbs!`.
 
 use crate::failure::Failure;
-use crate::ui::Output;
+use crate::site::{SiteDir, SiteWriter};
+use crate::ui::{Look, Output};
 
 pub mod demo;
 pub mod enroll;
@@ -39,4 +40,19 @@ verbs! {
     Status => status,
     Withdraw => withdraw,
     Demo => demo,
+}
+
+/// The right to write to a site; what it found amiss is said.
+fn writer<'a>(site: &'a SiteDir, output: &Output) -> Result<SiteWriter<'a>, Failure> {
+    let writer = site.writer()?;
+    if let Some(remark) = &writer.remark {
+        output.note(output.paint(Look::Warning, remark));
+    }
+    Ok(writer)
+}
+
+/// The closing words of a verb that wrote documents; `effect` is what a seeder does with them.
+fn next_step(site: &SiteDir, effect: &str) -> String {
+    let dir = site.dir().display();
+    format!("Next: a running `samara serve` {effect} within seconds; else start: samara serve --site {dir}")
 }

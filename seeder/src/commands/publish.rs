@@ -3,6 +3,7 @@
 use crate::failure::{Failure, Kind};
 use crate::keys;
 use crate::release::{ArtifactDescription, Contents, Description, gather};
+use crate::show::check_label;
 use crate::signer::{RoleName, Signed, Signer, show_before_signing};
 use crate::site::{SiteDir, SiteWriter};
 use crate::ui::{self, Output};
@@ -21,7 +22,8 @@ use std::path::PathBuf;
   samara publish --site plant-7 --from release.toml --yes --json
 
 A directory is published as a tree. Several artifacts are one release: a device installs all or none.
-Files stay where they are and must not change until the release is spread; trees are copied to DIR/blobs.")]
+Files stay where they are and must not change until the release is spread; trees are copied to DIR/blobs.
+The keys of RELEASE_TOML are described in docs/PUBLISHING.md.")]
 pub struct Args {
     /// The site directory.
     #[arg(long, env = "SAMARA_SITE")]
@@ -69,7 +71,7 @@ const NUMBER_MAX: u64 = 1 << 52;
 pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let description = describe(&args)?;
     let site = SiteDir::open(&args.site)?;
-    let mut writer = site.writer()?;
+    let mut writer = super::writer(&site, output)?;
     let mut signer = Signer::open(&site)?;
     // All but the artifacts is checked before gigabytes are hashed.
     let mut release = outline(&site, &writer, &description)?;
@@ -91,6 +93,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let rollout_file = writer.put_document(&rollout_name(rollout.rollout_id), &signed_rollout.envelope)?;
 
     tell(output, &release, &contents, [&signed_release, &signed_rollout]);
+    output.note(super::next_step(&site, "offers it"));
     output.event(&serde_json::json!({
         "event": "published", "release": signed_release.id, "rollout": signed_rollout.id,
         "rollout_id": rollout.rollout_id, "product": release.product, "channel": release.channel,
@@ -131,6 +134,15 @@ fn describe(args: &Args) -> Result<Description, Failure> {
         if let Some(said) = said {
             *described = Some(said.clone());
         }
+    }
+    let labels = [
+        ("product", &description.product),
+        ("channel", &description.channel),
+        ("version", &description.version),
+        ("issuer", &description.issuer),
+    ];
+    for (what, text) in labels {
+        text.iter().try_for_each(|text| check_label(what, text))?;
     }
     description.number = args.number.or(description.number);
     if let Some(notes) = &args.notes {

@@ -35,5 +35,5 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
             args.max_copies
         )));
     }
-    serve::block_on(serve::run(args, *output))?
+    serve::block_on(serve::run(args, output.clone()))?
 }

@@ -3,10 +3,11 @@
 use crate::failure::{Failure, Kind};
 use crate::files::{self, FileError};
 use crate::keys::{self, Passphrases};
+use crate::show::check_label;
 use crate::site::Settings;
 use crate::ui::Output;
 use ed25519_dalek::SigningKey;
-use samara_protocol::document::{Envelope, MeshAccess, Role, Roles, TrustRoot, check_name};
+use samara_protocol::document::{Envelope, MeshAccess, Role, Roles, TrustRoot};
 use samara_protocol::id::{KeyId, SiteId};
 use samara_protocol::trust::Trust;
 use std::collections::BTreeMap;
@@ -17,6 +18,9 @@ use std::str::FromStr;
 
 /// Make a site: its keys and its trust root.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  samara site init plant-7 --name 'Plant 7'       a new site in the directory plant-7
+  samara site init --help                         all that can be said about it")]
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -94,15 +98,9 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
 
 fn init(args: &InitArgs, output: &Output) -> Result<(), Failure> {
     refuse_used(&args.dir)?;
-    // What documents will carry, or people will read beside them.
-    let said = [
-        ("--name", Some(&args.name)),
-        ("--product", Some(&args.product)),
-        ("--issuer", args.issuer.as_ref()),
-    ];
-    for (flag, text) in said {
-        text.map_or(Ok(()), |text| check_name(flag, text)).map_err(Failure::usage)?;
-    }
+    check_label("--name", &args.name)?;
+    check_label("--product", &args.product)?;
+    args.issuer.iter().try_for_each(|issuer| check_label("--issuer", issuer))?;
     let passphrase = match args.no_passphrase {
         true => None,
         false => Some(Passphrases::default().choose()?),

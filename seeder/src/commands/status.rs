@@ -3,6 +3,7 @@
 use crate::failure::{Failure, Kind};
 use crate::mesh::{Join, JoinArgs, Joined, join};
 use crate::serve::block_on;
+use crate::show::safe;
 use crate::site::SiteDir;
 use crate::ui::Output;
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
@@ -35,7 +36,7 @@ pub struct Args {
 
 /// Looks.
 pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
-    block_on(look(args, *output))?
+    block_on(look(args, output.clone()))?
 }
 
 #[derive(Default)]
@@ -116,7 +117,8 @@ fn show(picture: &Picture, output: &Output) {
         let release = report.map_or_else(String::new, |r| crate::serve::release_name(&releases, r.release));
         let reason = report.map_or("", |report| report.reason.as_str());
         *counts.entry(state.to_owned()).or_default() += 1;
-        table.add_row([device.short().as_str(), &enrollment.name, &enrollment.area, state, &release, reason]);
+        let said = [enrollment.name.as_str(), &enrollment.area, state, &release, reason];
+        table.add_row(std::iter::once(device.short()).chain(said.map(safe)));
         output.event(&json!({
             "event": "device", "device": device, "name": enrollment.name, "area": enrollment.area, "state": state,
             "release": report.and_then(|r| r.release), "reason": reason,

@@ -2,6 +2,7 @@
 
 use super::publish::rollout_name;
 use crate::failure::Failure;
+use crate::show::check_label;
 use crate::signer::{RoleName, Signer, show_before_signing};
 use crate::site::{SiteDir, SiteWriter};
 use crate::ui::Output;
@@ -35,8 +36,9 @@ pub struct Args {
 
 /// Shows, asks, signs, writes.
 pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
+    check_label("--reason", &args.reason)?;
     let site = SiteDir::open(&args.site)?;
-    let mut writer = site.writer()?;
+    let mut writer = super::writer(&site, output)?;
     let mut signer = Signer::open(&site)?;
     let release = find_release(&site, &args.release)?;
     let withdrawal = Withdrawal {
@@ -63,6 +65,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
         writer.put_document(&rollout_name(rollout.rollout_id), &signed.envelope)?;
     }
     output.line(format_args!("withdrawn {release}: {}", path.display()));
+    output.note(super::next_step(&site, "stops serving the release and tells the devices"));
     output.event(&serde_json::json!({
         "event": "withdrawn", "release": release, "document": signed.id, "file": path,
         "rollouts": ended.iter().map(|rollout| rollout.rollout_id).collect::<Vec<_>>(),

@@ -12,11 +12,12 @@ mod result;
 
 use crate::commands::demo::Args;
 use crate::failure::{Failure, Kind};
+use crate::files::FileError;
+use crate::interrupt::Interrupt;
 use crate::ui::{Look, Output, bytes};
 use process::{Device, Programs, Seeder};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tokio::signal::unix::SignalKind;
 
 /// Beyond this multiple of the lower bound, plus [`GRACE`], the demo gives up.
 const PATIENCE: f64 = 5.0;
@@ -27,18 +28,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs the demo and prints its report.
 pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    if let Some(path) = &args.path {
+        // Before programs are built and devices made.
+        std::fs::metadata(path).map_err(FileError::of("read", path))?;
+    }
     let scratch = tempfile::Builder::new().prefix("samara-demo-").tempdir().map_err(storage)?;
-    let signal = |kind| tokio::signal::unix::signal(kind).map_err(storage);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let mut quit = signal(SignalKind::quit())?;
-    let interrupted = || Failure::new(Kind::Failed, anyhow::anyhow!("interrupted; all processes are ended"));
+    let mut interrupt = Interrupt::new().map_err(storage)?;
     tokio::select! {
         result = play(&args, &output, scratch.path()) => result,
-        _ = tokio::signal::ctrl_c() => Err(interrupted()),
-        _ = terminate.recv() => Err(interrupted()),
-        _ = hang_up.recv() => Err(interrupted()),
-        _ = quit.recv() => Err(interrupted()),
+        () = interrupt.recv() => {
+            Err(Failure::new(Kind::Failed, anyhow::anyhow!("interrupted; all processes are ended")))
+        }
     }
 }
 

@@ -18,10 +18,15 @@ use tokio::process::{Child, Command};
 /// How long a process may take to end after SIGTERM before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
+/// Makes the system send SIGTERM to a process when its parent dies; the program's name follows.
+const TIED: [&str; 3] = ["--pdeathsig", "TERM", "--"];
+
 /// Samara's own programs.
 pub(super) struct Programs {
     samara: PathBuf,
     node: PathBuf,
+    /// Whether processes can be started so that the system ends them with us, even when we are killed.
+    has_setpriv: bool,
 }
 
 impl Programs {
@@ -45,7 +50,8 @@ impl Programs {
             }
         }
         if node.exists() {
-            return Ok(Self { samara, node });
+            let probe = Command::new("setpriv").args(TIED).arg("true").stderr(Stdio::null()).status().await;
+            return Ok(Self { samara, node, has_setpriv: probe.is_ok_and(|status| status.success()) });
         }
         Err(Failure::new(
             Kind::Failed,
@@ -66,6 +72,16 @@ impl Programs {
         Ok(dir.into())
     }
 
+    /// A long-lived process that does not outlive us where the system's tools allow it.
+    fn tied(&self, program: &Path) -> Command {
+        let mut command = Command::new(if self.has_setpriv { Path::new("setpriv") } else { program });
+        if self.has_setpriv {
+            command.args(TIED).arg(program);
+        }
+        command.kill_on_drop(true);
+        command
+    }
+
     /// Runs one of the operator's verbs to its end.
     pub(super) async fn operator(&self, arguments: Vec<String>) -> Result<(), Failure> {
         let result = Command::new(&self.samara)
@@ -79,7 +95,8 @@ impl Programs {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&result.stderr).trim().to_owned();
-        Err(Failure::new(Kind::Failed, anyhow::anyhow!("samara {} failed: {said}", arguments.join(" "))))
+        let kind = Kind::of_code(result.status.code());
+        Err(Failure::new(kind, anyhow::anyhow!("samara {} failed: {said}", arguments.join(" "))))
     }
 }
 
@@ -137,8 +154,7 @@ impl Device {
                 verified_after: None,
                 installed_after: None,
             };
-            let shown =
-                device.command(programs, "identity").kill_on_drop(true).output().await.map_err(storage)?;
+            let shown = device.command(programs, "identity").output().await.map_err(storage)?;
             device.id = String::from_utf8_lossy(&shown.stdout).trim().to_owned();
             if !shown.status.success() {
                 return Err(device.failure(String::from_utf8_lossy(&shown.stderr).trim()));
@@ -157,7 +173,7 @@ impl Device {
     }
 
     fn command(&self, programs: &Programs, verb: &str) -> Command {
-        let mut command = Command::new(&programs.node);
+        let mut command = programs.tied(&programs.node);
         command.args([verb, "--config"]).arg(self.dir.join("node.toml")).stdin(Stdio::null());
         command
     }
@@ -167,7 +183,7 @@ impl Device {
         let log_path = self.dir.join("log.jsonl");
         let log = File::create(&log_path).map_err(storage)?;
         let mut command = self.command(programs, "run");
-        command.stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        command.stdout(Stdio::null()).stderr(log);
         self.child = Some(command.spawn().map_err(storage)?);
         self.log = Some(BufReader::new(File::open(log_path).map_err(storage)?));
         Ok(())
@@ -236,7 +252,7 @@ impl Seeder {
         uplink: Rate,
     ) -> Result<Self, Failure> {
         let (out, said) = (site.join("serve.jsonl"), site.join("serve.log"));
-        let mut command = Command::new(&programs.samara);
+        let mut command = programs.tied(&programs.samara);
         command
             .args(["--json", "serve", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0", "--site"])
             .arg(site);
@@ -245,7 +261,7 @@ impl Seeder {
             command.args(["--peer", &device.address]);
         }
         command.stdin(Stdio::null()).stdout(File::create(&out).map_err(storage)?);
-        command.stderr(File::create(&said).map_err(storage)?).kill_on_drop(true);
+        command.stderr(File::create(&said).map_err(storage)?);
         let started = Instant::now();
         let child = command.spawn().map_err(storage)?;
         let events = BufReader::new(File::open(out).map_err(storage)?);

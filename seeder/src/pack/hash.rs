@@ -23,10 +23,11 @@ pub struct Hashed {
 
 /// What changes when a file is written to. Access time is left out: reading moves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stamp([i64; 7]);
+pub struct Stamp([i64; 7]);
 
 impl Stamp {
-    pub(super) fn of(m: &Metadata) -> Self {
+    /// Of what was seen now.
+    pub fn of(m: &Metadata) -> Self {
         Self([
             m.dev() as i64,
             m.ino() as i64,

@@ -6,7 +6,7 @@ mod hash;
 mod tree;
 mod walk;
 
-pub use hash::{Hashed, hash_file};
+pub use hash::{Hashed, Stamp, hash_file};
 pub use tree::{PackedTree, pack_tree};
 pub use walk::{Found, FoundKind, walk};
 

@@ -1,32 +1,17 @@
 //! What the operator says about a release: `release.toml`, or its equivalent in flags.
-//!
-//! ```toml
-//! product = "pump"              # default: the site's product
-//! channel = "stable"            # default
-//! version = "2.4.0"             # for people; default: the number
-//! number = 24                   # for machines; default: the last one + 1
-//! issuer = "Acme"               # default: the site's issuer
-//! security_counter = 3          # default: 0
-//! severity = "normal"
-//! notes = { en = "Fixes the pressure alarm." }
-//! impact = { reboot = true, downtime_seconds = 40 }
-//! compatibility = { hardware = ["pump-b"], architecture = ["aarch64"], min_agent = "0.1.0" }
-//!
-//! [[artifact]]
-//! path = "build/firmware.bin"   # relative to this file; a directory becomes a tree
-//! name = "firmware"             # default: the file's name
-//! destination = "firmware.bin"  # below the device's install root; default: the name
-//! mode = "0644"                 # files only; default: the file's own
-//! when = { hardware = ["pump-b"] }
-//! ```
+//! Its keys, their meaning and defaults are in `docs/PUBLISHING.md`.
 //! A key that is not known here is an error, so that a typo does not sign something else.
 
 use crate::failure::Failure;
+use crate::files;
 use samara_protocol::artifact::safe_destination;
 use samara_protocol::document::{Compatibility, Impact, Severity, When};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// A description is written by hand; anything longer is another file, named by mistake.
+const DESCRIPTION_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A release before it is hashed.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -106,8 +91,9 @@ impl Description {
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let wrong =
             |e: &dyn std::fmt::Display| Failure::configuration(format_args!("{}: {e}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|e| wrong(&e))?;
-        let mut description: Self = toml::from_str(&text).map_err(|e| wrong(&e))?;
+        let bytes = files::read_at_most(path, DESCRIPTION_BYTES_MAX).map_err(|e| wrong(&e.source))?;
+        let text = std::str::from_utf8(&bytes).map_err(|e| wrong(&e))?;
+        let mut description: Self = toml::from_str(text).map_err(|e| wrong(&e))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         for artifact in &mut description.artifacts {
             artifact.path = folder.join(&artifact.path);
@@ -196,17 +182,33 @@ mod tests {
         Ok(description)
     }
 
+    const DOCUMENTATION: &str = include_str!("../../../docs/PUBLISHING.md");
+
     #[test]
     fn the_example_in_the_documentation_is_understood() {
-        let source = include_str!("description.rs");
-        let lines =
-            source.lines().skip_while(|l| *l != "//! ```toml").skip(1).take_while(|l| *l != "//! ```");
-        let example: String = lines.map(|l| format!("{}\n", l.trim_start_matches("//!"))).collect();
+        let lines = DOCUMENTATION.lines().skip_while(|l| *l != "```toml").skip(1).take_while(|l| *l != "```");
+        let example: String = lines.map(|l| format!("{l}\n")).collect();
         let description = read(&example).unwrap();
         assert_eq!(description.number, Some(24));
+        assert_eq!(description.severity, Some(Severity::Important));
         assert_eq!(description.artifacts[0].path, Path::new("build/firmware.bin"));
         assert_eq!(description.artifacts[0].mode().unwrap(), Some(0o644));
+        assert_eq!(description.artifacts[1].destination().unwrap(), "www");
         assert_eq!(description.compatibility.hardware, ["pump-b"]);
+    }
+
+    #[test]
+    fn the_documentation_says_every_key() {
+        let artifact = |more: &str| format!("[[artifact]]\npath = 'a'\n{more}");
+        let sections = ["x = 1".into(), "impact = { x = 1 }".into(), "compatibility = { x = 1 }".into()];
+        for text in sections.into_iter().chain([artifact("x = 1"), artifact("when = { x = 1 }")]) {
+            // The refusal of a key names all that there are.
+            let refusal = read(&text).unwrap_err().to_string();
+            let (_, expected) = refusal.split_once("expected ").unwrap();
+            for key in expected.split('`').skip(1).step_by(2) {
+                assert!(DOCUMENTATION.contains(&format!("\n| `{key}` | ")), "{key} of: {refusal}");
+            }
+        }
     }
 
     #[test]

@@ -1,11 +1,16 @@
 //! What the operator sees while a release spreads: bars on a terminal, lines in a pipe, JSON events for programs.
 
-use crate::ui::{Look, Mode, Output, bytes};
-use indicatif::ProgressBar;
+use super::devices::{Device, Devices};
+use super::offer::Gone;
+use super::panel::{Panel, Row};
+use super::rate::Rate;
+use super::shelf::{News, Shelf};
+use crate::show::safe;
+use crate::ui::{Bars, Look, Mode, Output, bytes};
 use samara_node::mesh::MeshView;
 use samara_protocol::document::{BlobRef, Enrollment, Release, ReleaseState, Report};
 use samara_protocol::geometry::PieceIndex;
-use samara_protocol::id::PeerId;
+use samara_protocol::id::{DocumentId, PeerId};
 use samara_protocol::trust::Verified;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,92 +22,111 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Reasons told of releases that are not applicable: devices word them, so there may be any number.
 const REASONS_MAX: usize = 64;
 
-/// What is known of one device.
-#[derive(Debug, Default)]
-struct Device {
-    name: String,
-    enrolled: bool,
-    connected: bool,
-    have_bytes: u64,
-    state: String,
-    reason: String,
-}
-
 /// The live view of one `serve`.
 pub(super) struct Live {
     output: Output,
+    site: String,
     started: Instant,
     artifact_bytes: u64,
     blobs: Vec<BlobRef>,
-    devices: BTreeMap<PeerId, Device>,
+    devices: Devices,
     /// Reasons for which a release was not applicable somewhere.
-    unsuited: BTreeSet<String>,
+    reasons: BTreeSet<String>,
+    /// Why nothing that is offered suits any device, once that is sure.
+    unsuited: Option<String>,
     sent_bytes: u64,
     repair_bytes: u64,
     safe: bool,
-    bar: ProgressBar,
+    /// Before that there is no progress to speak of.
+    has_offered: bool,
+    bars: Bars,
+    panel: Panel,
     line_at: Option<Instant>,
     rate: Rate,
 }
 
-/// Bytes per second over the last few views.
-#[derive(Debug, Default)]
-struct Rate {
-    samples: std::collections::VecDeque<(Instant, u64)>,
-}
-
-/// Views over which the rate is taken: five seconds.
-const RATE_SAMPLES_MAX: usize = 10;
-
-impl Rate {
-    fn add(&mut self, now: Instant, total: u64) {
-        self.samples.push_back((now, total));
-        if self.samples.len() > RATE_SAMPLES_MAX {
-            self.samples.pop_front();
-        }
-    }
-
-    fn bytes_per_second(&self) -> f64 {
-        match (self.samples.front(), self.samples.back()) {
-            (Some((t0, b0)), Some((t1, b1))) if t1 > t0 => {
-                b1.saturating_sub(*b0) as f64 / t1.duration_since(*t0).as_secs_f64()
-            }
-            _ => 0.0,
-        }
-    }
-}
-
 impl Live {
-    pub(super) fn new(
-        output: Output,
-        site: String,
-        releases: &[Verified<Release>],
-        blobs: &[BlobRef],
-    ) -> Self {
-        let artifact_bytes = blobs.iter().map(|b| b.size).sum();
-        for release in releases {
-            output.line(format_args!(
-                "{} {} {} (number {}) for {site}",
-                output.paint(Look::Strong, "seeding"),
-                release.product,
-                release.version,
-                release.number
-            ));
-        }
+    pub(super) fn new(output: Output, bars: Bars, site: String) -> Self {
         Self {
             output,
+            site,
             started: Instant::now(),
-            artifact_bytes,
-            blobs: blobs.to_vec(),
-            devices: BTreeMap::new(),
-            unsuited: BTreeSet::new(),
+            artifact_bytes: 0,
+            blobs: Vec::new(),
+            devices: Devices::default(),
+            reasons: BTreeSet::new(),
+            unsuited: None,
             sent_bytes: 0,
             repair_bytes: 0,
             safe: false,
-            bar: output.progress("devices", 0),
+            has_offered: false,
+            panel: Panel::new(bars.clone()),
+            bars,
             line_at: None,
             rate: Rate::default(),
         }
+    }
+
+    /// What is offered has changed, or could not.
+    pub(super) fn on_news(&mut self, news: News, shelf: &Shelf) {
+        let t = self.seconds();
+        match news {
+            News::Offered(release) => {
+                self.has_offered = true;
+                self.tell_release(&release, "offered", "");
+                self.say(format_args!(
+                    "{} {} for {}",
+                    self.output.paint(Look::Strong, "seeding"),
+                    described(&release),
+                    self.site
+                ));
+            }
+            News::Gone(release, gone) => {
+                let (state, reason) = match &gone {
+                    Gone::Withdrawn(reason) => ("withdrawn", reason.as_str()),
+                    Gone::Superseded => ("superseded", "a newer release of its channel is offered"),
+                    Gone::Ended => ("ended", "no rollout of it is active"),
+                };
+                self.tell_release(&release, state, reason);
+                let text =
+                    format!("{} is {state}, and no longer served: {}", described(&release), safe(reason));
+                self.say(self.output.paint(Look::Warning, text));
+                if shelf.named().is_empty() {
+                    self.say_nothing_offered();
+                }
+            }
+            News::Unavailable(release, failure) => {
+                self.tell_release(&release, "unavailable", &failure.to_string());
+                let text = format!("{} cannot be served: {failure}", described(&release));
+                self.say(self.output.paint(Look::Bad, text));
+            }
+            News::Refused(file, reason) => {
+                self.output.event(&json!({"event": "refused", "t": t, "file": file, "reason": reason}));
+                let text = format!("{} is not given to devices: {reason}", file.display());
+                self.say(self.output.paint(Look::Bad, text));
+            }
+            News::Unreadable(failure) => {
+                let reason = failure.to_string();
+                self.output.event(&json!({"event": "unreadable", "t": t, "reason": reason}));
+                self.say(self.output.paint(Look::Bad, format_args!("cannot look for changes: {reason}")));
+            }
+        }
+        self.blobs = shelf.blobs();
+        self.artifact_bytes = self.blobs.iter().map(|b| b.size).sum();
+        // They counted what was offered before.
+        self.devices.forget_have();
+    }
+
+    pub(super) fn say_nothing_offered(&self) {
+        self.say("no release is offered; the site's documents spread");
+    }
+
+    fn tell_release(&self, release: &Verified<Release>, state: &str, reason: &str) {
+        self.output.event(&json!({
+            "event": "release", "t": self.seconds(), "release": release.id(), "product": release.product,
+            "channel": release.channel, "version": release.version, "number": release.number,
+            "state": state, "reason": reason,
+        }));
     }
 
     fn seconds(&self) -> f64 {
@@ -116,13 +140,11 @@ impl Live {
 
     pub(super) fn on_neighbour(&mut self, peer: PeerId, connected: bool) {
         self.output.event(&json!({"event": "neighbour", "peer": peer, "connected": connected}));
-        self.devices.entry(peer).or_default().connected = connected;
+        self.devices.on_neighbour(peer, connected);
     }
 
     pub(super) fn on_enrollment(&mut self, enrollment: &Enrollment) {
-        let device = self.devices.entry(enrollment.device).or_default();
-        device.name.clone_from(&enrollment.name);
-        device.enrolled = true;
+        self.devices.on_enrollment(enrollment);
     }
 
     pub(super) fn on_report(&mut self, report: &Report) {
@@ -130,32 +152,50 @@ impl Live {
             "event": "report", "t": self.seconds(), "device": report.device, "state": report.state,
             "reason": report.reason, "release": report.release,
         }));
-        let device = self.devices.entry(report.device).or_default();
-        device.state.clone_from(&report.state);
-        device.reason.clone_from(&report.reason);
-        if self.is_worth_a_line(report) {
-            let text = format!("{}: {} {}", report.device.short(), report.state, report.reason);
-            self.say(self.output.paint(Look::Bad, text));
-        }
+        self.devices.on_report(report);
+        let look = match ReleaseState::of(&report.state) {
+            Some(ReleaseState::Failed | ReleaseState::WaitingForSpace) => Look::Bad,
+            Some(ReleaseState::NotApplicable) if self.is_new(&report.reason) => Look::Warning,
+            Some(ReleaseState::Withdrawn) => Look::Warning,
+            _ => return,
+        };
+        let text = format!("{}: {} {}", report.device.short(), report.state, safe(&report.reason));
+        self.say(self.output.paint(look, text));
     }
 
-    /// What people must do something about. That a release is not for them may be true of a thousand devices: once for each
-    /// reason.
-    fn is_worth_a_line(&mut self, report: &Report) -> bool {
-        match ReleaseState::of(&report.state) {
-            Some(ReleaseState::NotApplicable) => {
-                self.unsuited.len() < REASONS_MAX && self.unsuited.insert(report.reason.clone())
-            }
-            state => state.is_some_and(ReleaseState::needs_people),
-        }
+    /// That a release is not for them may be true of a thousand devices: it is told once for each reason.
+    fn is_new(&mut self, reason: &str) -> bool {
+        self.reasons.len() < REASONS_MAX && self.reasons.insert(reason.to_owned())
     }
 
     pub(super) fn is_safe(&self) -> bool {
         self.safe
     }
 
-    pub(super) fn on_safe(&mut self, safe: bool) {
-        self.safe = safe;
+    /// Why nothing that is offered suits any device.
+    pub(super) fn unsuited(&self) -> Option<&str> {
+        self.unsuited.as_deref()
+    }
+
+    /// Looks whether any device takes one of the releases that the directory names.
+    pub(super) fn judge(&mut self, releases: &[DocumentId]) {
+        let was = self.unsuited.is_some();
+        let now = self.devices.suits_nobody(releases, Instant::now());
+        self.unsuited = now.as_ref().map(|(devices, reason)| {
+            format!("no device takes what is offered: all {devices} say not_applicable ({})", safe(reason))
+        });
+        if let (Some((devices, reason)), Some(text), false) = (&now, &self.unsuited, was) {
+            self.output.event(&json!({
+                "event": "unsuited", "t": self.seconds(), "devices": devices, "reason": reason,
+            }));
+            self.say(self.output.paint(Look::Warning, text));
+        }
+    }
+
+    fn set_safe(&mut self, safe: bool) {
+        if std::mem::replace(&mut self.safe, safe) == safe {
+            return;
+        }
         if safe {
             self.output.event(&json!({"event": "safe_to_leave", "t": self.seconds()}));
             self.say(self.output.paint(Look::Good, "safe to leave: the site holds everything"));
@@ -165,7 +205,9 @@ impl Live {
         }
     }
 
-    pub(super) fn on_view(&mut self, view: &MeshView) {
+    /// `is_settled` when all that the directory names is offered: before that nobody may leave.
+    pub(super) fn on_view(&mut self, view: &MeshView, is_settled: bool) {
+        self.set_safe(view.safe_to_leave && is_settled);
         (self.sent_bytes, self.repair_bytes) = (0, 0);
         let mut have: BTreeMap<PeerId, u64> = BTreeMap::new();
         for blob in &self.blobs {
@@ -180,16 +222,19 @@ impl Live {
                     if whole { blob.size } else { u64::from(peer.have) * piece };
             }
         }
-        for (peer, bytes) in have {
-            self.devices.entry(peer).or_default().have_bytes = bytes;
-        }
+        self.devices.set_have(have);
         self.rate.add(Instant::now(), self.sent_bytes);
-        self.show();
+        if self.has_offered {
+            self.show();
+        }
     }
 
     /// The last words.
     pub(super) fn leave(&mut self) {
-        self.bar.finish_and_clear();
+        self.panel.clear();
+        if !self.has_offered {
+            return;
+        }
         self.output.event(&json!({
             "event": "left", "t": self.seconds(), "sent_bytes": self.sent_bytes, "repair_bytes": self.repair_bytes,
             "artifact_bytes": self.artifact_bytes, "copies": self.copies(), "safe": self.safe,
@@ -210,8 +255,9 @@ impl Live {
     }
 
     fn show(&mut self) {
-        let members = || self.devices.iter().filter(|(_, d)| d.enrolled || d.connected);
-        let devices: Vec<_> = members()
+        let members = self.devices.members();
+        let devices: Vec<_> = members
+            .clone()
             .map(|(id, d)| {
                 json!({"device": id, "name": d.name, "have_bytes": d.have_bytes, "total_bytes": self.artifact_bytes,
                        "connected": d.connected, "state": d.state, "reason": d.reason})
@@ -221,36 +267,54 @@ impl Live {
             "event": "progress", "t": self.seconds(), "sent_bytes": self.sent_bytes,
             "repair_bytes": self.repair_bytes, "copies": self.copies(), "devices": devices, "safe": self.safe,
         }));
-        let total = self.artifact_bytes * members().count() as u64;
-        let have: u64 = members().map(|(_, d)| d.have_bytes).sum();
-        let complete = members().filter(|(_, d)| d.have_bytes >= self.artifact_bytes).count();
-        let text = self.summary(complete, members().count());
-        self.bar.set_length(total);
-        self.bar.set_position(have);
-        self.bar.set_message(text.clone());
+        let is_complete =
+            |device: &Device| !self.blobs.is_empty() && device.have_bytes >= self.artifact_bytes;
+        let complete = members.clone().filter(|(_, device)| is_complete(device)).count();
+        let count = members.clone().count();
+        let (copies, done) = (self.copies(), self.until_done());
+        let rate = bytes(self.rate.bytes_per_second() as u64);
+        let may_leave = if self.safe { "safe to leave" } else { "do not leave yet" };
+        // What matters most comes first: a narrow terminal cuts the rest.
+        let status =
+            format!("{may_leave}: {complete}/{count} complete, {copies:.3} copies, {rate}/s, {done}");
+        let rows = members.map(|(id, device)| row(id, device)).collect();
+        self.panel.show(status, rows, self.artifact_bytes);
         if self.output.mode() == Mode::Plain && self.line_at.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
             self.line_at = Some(Instant::now());
-            self.output.line(format_args!("{:7.1} s  {text}", self.seconds()));
+            self.output.line(format_args!(
+                "{:7.1} s  {complete} of {count} devices complete, {copies:.3} copies sent, {rate}/s, {done}, {may_leave}",
+                self.seconds()
+            ));
         }
     }
 
-    fn summary(&self, complete: usize, devices: usize) -> String {
+    fn until_done(&self) -> String {
         let rate = self.rate.bytes_per_second();
         let rest = self.artifact_bytes.saturating_sub(self.sent_bytes) as f64;
-        let eta = match rate {
+        match rate {
+            _ if self.blobs.is_empty() => "no release is offered".to_owned(),
             _ if rest == 0.0 => "uplink done".to_owned(),
             rate if rate > 0.0 => format!("uplink done in {:.0} s", rest / rate),
             _ => "waiting for devices".to_owned(),
-        };
-        let safe = if self.safe { "safe to leave" } else { "do not leave yet" };
-        format!(
-            "{complete} of {devices} devices complete, {:.3} copies sent, {}/s, {eta}, {safe}",
-            self.copies(),
-            bytes(rate as u64)
-        )
+        }
     }
 
     fn say(&self, text: impl std::fmt::Display) {
-        self.bar.suspend(|| self.output.line(text));
+        self.bars.suspend(|| self.output.line(text));
     }
+}
+
+/// A release in a line for people.
+fn described(release: &Release) -> String {
+    format!("{} {} (number {})", safe(&release.product), safe(&release.version), release.number)
+}
+
+fn row(id: &PeerId, device: &Device) -> Row {
+    let name = if device.name.is_empty() { id.short() } else { safe(&device.name) };
+    let state = match device.connected {
+        true => safe(&device.state),
+        // It may well go on by way of others.
+        false => format!("{} (not here)", safe(&device.state)).trim_start().to_owned(),
+    };
+    Row { name, have_bytes: device.have_bytes, state }
 }

@@ -12,7 +12,7 @@
 //! ```
 //! Every file is whole or absent (see [`crate::files`]). Reading needs no lock; writing goes through
 //! [`SiteWriter`], one at a time. Sequences are on disk before the documents that carry them: after a crash a
-//! number may be unused, but none is given out twice.
+//! number may be unused, but none is given out twice. Where they are behind the documents, the documents count.
 
 mod sequences;
 mod writer;
@@ -22,10 +22,13 @@ pub use writer::SiteWriter;
 
 use crate::files::{self, FileError};
 use crate::keys::{KeyError, Passphrases};
+use samara_protocol::document::ENVELOPE_BYTES_MAX;
 use samara_protocol::id::{ContentHash, SiteId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+const SOURCES: &str = "sources.json";
 
 /// Why a site directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +75,11 @@ pub struct Settings {
     pub product: String,
 }
 
+/// A file of `documents/`; one that is longer than any document is refused, not read.
+pub fn read_document(path: &Path) -> Result<Vec<u8>, SiteError> {
+    Ok(files::read_at_most(path, ENVELOPE_BYTES_MAX as u64)?)
+}
+
 /// An existing site directory, for reading.
 #[derive(Debug, Clone)]
 pub struct SiteDir {
@@ -115,7 +123,7 @@ impl SiteDir {
 
     /// The envelopes that a seeder offers, sorted by file name.
     pub fn documents(&self) -> Result<Vec<Vec<u8>>, SiteError> {
-        self.document_files()?.iter().map(|path| Ok(files::read(path)?)).collect()
+        self.document_files()?.iter().map(|path| read_document(path)).collect()
     }
 
     /// The files of [`Self::documents`].
@@ -142,8 +150,13 @@ impl SiteDir {
 
     /// Where the bytes of every published content are.
     pub fn sources(&self) -> Result<BTreeMap<ContentHash, PathBuf>, SiteError> {
-        let stored: BTreeMap<ContentHash, PathBuf> = self.read_json("sources.json")?;
+        let stored: BTreeMap<ContentHash, PathBuf> = self.read_json(SOURCES)?;
         Ok(stored.into_iter().map(|(content, path)| (content, self.dir.join(path))).collect())
+    }
+
+    /// The file of [`Self::sources`].
+    pub fn sources_file(&self) -> PathBuf {
+        self.dir.join(SOURCES)
     }
 
     /// The right to write, until it is dropped; fails at once when another process has it.

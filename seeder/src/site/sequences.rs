@@ -1,6 +1,8 @@
 //! The last numbers that this site gave out; devices refuse what does not grow.
 
+use samara_protocol::document::{Enrollment, Envelope, Release, Rollout};
 use samara_protocol::id::PeerId;
+use samara_protocol::wire::DocumentKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -29,6 +31,25 @@ impl Sequences {
         *last = (*last).max(number);
     }
 
+    /// Raises the counter that an envelope of this site carries; whether it was behind.
+    pub fn raise_to(&mut self, envelope: &[u8]) -> bool {
+        let Ok(envelope) = Envelope::parse(envelope) else { return false };
+        match envelope.kind() {
+            Ok(DocumentKind::Release) => envelope.unverified_payload::<Release>().is_ok_and(|release| {
+                let last = self.last_release(&release.issuer, &release.product, &release.channel);
+                self.raise_release(&release.issuer, &release.product, &release.channel, release.number);
+                last < release.number
+            }),
+            Ok(DocumentKind::Rollout) => envelope.unverified_payload::<Rollout>().is_ok_and(|rollout| {
+                raise(self.rollouts.entry(rollout.rollout_id.to_string()).or_default(), rollout.sequence)
+            }),
+            Ok(DocumentKind::Enrollment) => envelope
+                .unverified_payload::<Enrollment>()
+                .is_ok_and(|e| raise(self.enrollments.entry(e.device).or_default(), e.sequence)),
+            _ => false,
+        }
+    }
+
     /// The next sequence of a rollout.
     pub fn next_rollout(&mut self, rollout: &str) -> u64 {
         next(self.rollouts.entry(rollout.to_owned()).or_default())
@@ -38,6 +59,12 @@ impl Sequences {
     pub fn next_enrollment(&mut self, device: PeerId) -> u64 {
         next(self.enrollments.entry(device).or_default())
     }
+}
+
+fn raise(last: &mut u64, to: u64) -> bool {
+    let was_behind = *last < to;
+    *last = (*last).max(to);
+    was_behind
 }
 
 fn next(last: &mut u64) -> u64 {

@@ -1,11 +1,13 @@
 //! The right to change a site directory: one process at a time, sequences first.
 
-use super::{Sequences, SiteDir, SiteError};
+use super::{SOURCES, Sequences, SiteDir, SiteError};
 use crate::files::{self, FileError};
 use samara_protocol::id::ContentHash;
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+
+const SEQUENCES: &str = "sequences.json";
 
 /// Holds the site's lock until it is dropped.
 #[derive(Debug)]
@@ -13,6 +15,8 @@ pub struct SiteWriter<'a> {
     site: &'a SiteDir,
     /// The counters; [`Self::save_sequences`] makes them durable.
     pub sequences: Sequences,
+    /// What the operator should know: counters had to be taken from the documents.
+    pub remark: Option<String>,
     _lock: File,
 }
 
@@ -30,12 +34,13 @@ impl<'a> SiteWriter<'a> {
             }
         }
         remove_leftovers(&site.dir.join("blobs"));
-        Ok(Self { site, sequences: site.read_json("sequences.json")?, _lock: lock })
+        let (sequences, remark) = numbers_so_far(site)?;
+        Ok(Self { site, sequences, remark, _lock: lock })
     }
 
     /// Makes the counters durable: before any document that carries them is written.
     pub fn save_sequences(&self) -> Result<(), SiteError> {
-        self.write_json("sequences.json", &self.sequences)
+        self.write_json(SEQUENCES, &self.sequences)
     }
 
     /// Writes an envelope as `documents/NAME.json`, replacing an older one of that name.
@@ -52,11 +57,11 @@ impl<'a> SiteWriter<'a> {
 
     /// Remembers where contents are. Paths inside the site directory are kept relative, so that it can move.
     pub fn add_sources(&self, added: &BTreeMap<ContentHash, PathBuf>) -> Result<(), SiteError> {
-        let mut sources: BTreeMap<ContentHash, PathBuf> = self.site.read_json("sources.json")?;
+        let mut sources: BTreeMap<ContentHash, PathBuf> = self.site.read_json(SOURCES)?;
         for (content, path) in added {
             sources.insert(*content, path.strip_prefix(&self.site.dir).unwrap_or(path).to_owned());
         }
-        self.write_json("sources.json", &sources)
+        self.write_json(SOURCES, &sources)
     }
 
     /// The directory.
@@ -71,6 +76,27 @@ impl<'a> SiteWriter<'a> {
         bytes.push(b'\n');
         Ok(files::replace(&path, &bytes, 0o644)?)
     }
+}
+
+// The file alone is not believed: a number that went out in a document is never given out again, though the file was
+// lost, torn, or came from an older copy of the directory.
+fn numbers_so_far(site: &SiteDir) -> Result<(Sequences, Option<String>), SiteError> {
+    let (mut sequences, torn) = match site.read_json(SEQUENCES) {
+        Ok(sequences) => (sequences, None),
+        Err(SiteError::Damaged { reason, .. }) => (Sequences::default(), Some(reason)),
+        Err(error) => return Err(error),
+    };
+    let raised = site.documents()?.iter().filter(|envelope| sequences.raise_to(envelope)).count();
+    let remark = match torn {
+        Some(reason) => {
+            Some(format!("{SEQUENCES} is damaged ({reason}); numbers go on after those in documents/"))
+        }
+        None if raised > 0 => Some(format!(
+            "{SEQUENCES} did not know the numbers of {raised} documents; numbers go on after those in documents/"
+        )),
+        None => None,
+    };
+    Ok((sequences, remark))
 }
 
 // What a killed `publish` was packing. The lock says that nobody is packing now; a failure here harms nothing.

@@ -1,0 +1,260 @@
+//! What is served at this moment, and how it follows the site directory.
+//!
+//! ```text
+//! a release:  named by the directory -> its contents are hashed, one at a time -> offered -> gone
+//!                                          \-> unavailable, until something in the directory changes
+//! ```
+//! Looks and hashing run as tasks of their own: nothing that is offered waits for them. A content's swarm is open from
+//! the moment in which the first release that has it is offered, until no release on offer has it.
+
+use super::folder::{self, Listing, Look};
+use super::offer::{Gone, Offer};
+use super::source::Source;
+use crate::failure::{Failure, Kind};
+use crate::mesh::Joined;
+use crate::site::SiteDir;
+use crate::ui::Bars;
+use samara_node::mesh::MeshHandle;
+use samara_node::mesh::store::Store;
+use samara_node::state::State;
+use samara_protocol::document::{BlobRef, Release};
+use samara_protocol::id::{ContentHash, DocumentId};
+use samara_protocol::mesh::Input;
+use samara_protocol::piece_set::PieceSet;
+use samara_protocol::trust::Verified;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// What people and programs are told.
+pub(super) enum News {
+    /// A release is offered from now on.
+    Offered(Verified<Release>),
+    /// A release is no longer offered.
+    Gone(Verified<Release>, Gone),
+    /// A release cannot be offered: its bytes are not there.
+    Unavailable(Verified<Release>, Failure),
+    /// A new file is not given to devices.
+    Refused(PathBuf, String),
+    /// The directory cannot be looked at.
+    Unreadable(Failure),
+}
+
+/// A piece of work that ended.
+pub(super) enum Done {
+    Looked(Result<Option<Look>, Failure>),
+    Hashed(BlobRef, Result<Source, Failure>),
+}
+
+pub(super) struct Shelf {
+    site: SiteDir,
+    mesh: MeshHandle,
+    store: Store,
+    state: Arc<State>,
+    bars: Bars,
+    offer: Offer,
+    listing: Listing,
+    sources: BTreeMap<ContentHash, Source>,
+    /// Contents whose swarms are open.
+    open: BTreeSet<ContentHash>,
+    offered: BTreeMap<DocumentId, Verified<Release>>,
+    unavailable: BTreeSet<DocumentId>,
+    work: JoinSet<Done>,
+    is_looking: bool,
+    hashing: Option<ContentHash>,
+    /// Why the last look failed, so that it is said once.
+    unreadable: Option<String>,
+}
+
+impl Shelf {
+    /// `listing` was taken before `offer` was read.
+    pub(super) fn new(site: SiteDir, joined: &Joined, bars: Bars, listing: Listing, offer: Offer) -> Self {
+        Self {
+            site,
+            mesh: joined.mesh.clone(),
+            store: joined.store.clone(),
+            state: joined.state.clone(),
+            bars,
+            offer,
+            listing,
+            sources: BTreeMap::new(),
+            open: BTreeSet::new(),
+            offered: BTreeMap::new(),
+            unavailable: BTreeSet::new(),
+            work: JoinSet::new(),
+            is_looking: false,
+            hashing: None,
+            unreadable: None,
+        }
+    }
+
+    /// The releases that the directory names.
+    pub(super) fn named(&self) -> Vec<DocumentId> {
+        self.offer.releases.iter().map(Verified::id).collect()
+    }
+
+    /// The contents of the releases on offer.
+    pub(super) fn blobs(&self) -> Vec<BlobRef> {
+        self.offer.blobs().into_iter().filter(|blob| self.open.contains(&blob.content)).collect()
+    }
+
+    /// The source of a content that is served.
+    pub(super) fn source(&self, content: ContentHash) -> Option<&Source> {
+        self.sources.get(&content)
+    }
+
+    /// Looks whether every source is still the file that was hashed, also of what nobody asks for.
+    pub(super) async fn check_sources(&self) -> Result<(), Failure> {
+        for source in self.sources.values() {
+            source.check().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether every release that the directory names is offered, or is known to be unavailable.
+    pub(super) fn is_settled(&self) -> bool {
+        self.hashing.is_none() && self.next_blob().is_none()
+    }
+
+    /// Whether some release that the directory names is not offered.
+    pub(super) fn lacks_some(&self) -> bool {
+        self.offered.len() < self.offer.releases.len()
+    }
+
+    /// Whether the directory changed since the last look that ended.
+    pub(super) fn is_behind(&self) -> bool {
+        Listing::take(&self.site).is_ok_and(|now| now != self.listing)
+    }
+
+    /// Begins to look at the directory, unless the last look is still under way.
+    pub(super) fn look(&mut self) {
+        if !std::mem::replace(&mut self.is_looking, true) {
+            let look = folder::look(self.site.clone(), self.mesh.clone(), self.listing.clone());
+            self.work.spawn(async { Done::Looked(look.await) });
+        }
+    }
+
+    /// Waits for the next piece of work. May be dropped and called again.
+    pub(super) async fn done(&mut self) -> Done {
+        loop {
+            match self.work.join_next().await {
+                Some(Ok(done)) => return done,
+                Some(Err(error)) => return Done::Looked(Err(Failure::new(Kind::Failed, error))),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Acts on it.
+    pub(super) async fn on_done(&mut self, done: Done) -> Result<Vec<News>, Failure> {
+        let mut news = Vec::new();
+        match done {
+            Done::Looked(looked) => {
+                self.is_looking = false;
+                match looked {
+                    Ok(look) => {
+                        self.unreadable = None;
+                        if let Some(look) = look {
+                            news.extend(self.follow(look).await);
+                        }
+                    }
+                    Err(failure) if self.unreadable.as_ref() == Some(&failure.to_string()) => {}
+                    Err(failure) => {
+                        self.unreadable = Some(failure.to_string());
+                        news.push(News::Unreadable(failure));
+                    }
+                }
+            }
+            Done::Hashed(blob, hashed) => {
+                self.hashing = None;
+                match hashed {
+                    // It may have been withdrawn meanwhile.
+                    Ok(_) if !self.offer.uses(blob.content) => self.store.close(blob.content).await,
+                    Ok(source) => {
+                        self.sources.insert(blob.content, source);
+                    }
+                    Err(failure) => news.extend(self.set_unavailable(blob, &failure)),
+                }
+            }
+        }
+        news.extend(self.go_on().await?);
+        Ok(news)
+    }
+
+    /// Offers what is ready, and begins to hash what is not.
+    pub(super) async fn go_on(&mut self) -> Result<Vec<News>, Failure> {
+        let mut news = Vec::new();
+        for release in self.offer.releases.clone() {
+            let blobs = release.blobs();
+            let is_ready = blobs.iter().all(|blob| self.sources.contains_key(&blob.content));
+            if is_ready && self.offered.insert(release.id(), release.clone()).is_none() {
+                for blob in blobs {
+                    self.open_swarm(&blob).await?;
+                }
+                news.push(News::Offered(release));
+            }
+        }
+        if self.hashing.is_none()
+            && let Some(blob) = self.next_blob()
+        {
+            self.hashing = Some(blob.content);
+            let bar = self.bars.bytes("hashing", blob.size);
+            let (site, store) = (self.site.clone(), self.store.clone());
+            self.work.spawn(async move {
+                let hashed = Source::open(&site, &store, blob, &bar).await;
+                bar.finish_and_clear();
+                Done::Hashed(blob, hashed)
+            });
+        }
+        Ok(news)
+    }
+
+    /// The next content to hash.
+    fn next_blob(&self) -> Option<BlobRef> {
+        let wanted = self.offer.releases.iter().filter(|release| !self.unavailable.contains(&release.id()));
+        wanted.flat_map(|release| release.blobs()).find(|blob| !self.sources.contains_key(&blob.content))
+    }
+
+    async fn open_swarm(&mut self, blob: &BlobRef) -> Result<(), Failure> {
+        if !self.open.insert(blob.content) {
+            return Ok(());
+        }
+        let geometry = blob.geometry().map_err(|e| Failure::new(Kind::Configuration, e))?;
+        let granted = self
+            .state
+            .granted(blob.content, geometry.pieces())
+            .map_err(|e| Failure::new(Kind::Storage, e))?;
+        let have = PieceSet::full(geometry.pieces());
+        let opened = Input::SwarmOpened { content: blob.content, geometry, have, wanted: false, granted };
+        self.mesh.tell(opened).await;
+        Ok(())
+    }
+
+    /// Takes what the directory says now: what it no longer offers is closed at once.
+    async fn follow(&mut self, look: Look) -> Vec<News> {
+        let Look { listing, offer, refused } = look;
+        (self.listing, self.offer) = (listing, offer);
+        self.unavailable.clear();
+        let mut news: Vec<_> = refused.into_iter().map(|(path, why)| News::Refused(path, why)).collect();
+        let gone = self.offered.extract_if(.., |id, _| !self.offer.offers(*id));
+        news.extend(gone.map(|(id, release)| News::Gone(release, self.offer.why_gone(id))));
+        for content in self.open.extract_if(.., |content| !self.offer.uses(*content)) {
+            self.mesh.tell(Input::SwarmClosed { content }).await;
+        }
+        let unused = self.sources.extract_if(.., |content, _| !self.offer.uses(*content));
+        for (content, _) in unused {
+            self.store.close(content).await;
+        }
+        news
+    }
+
+    fn set_unavailable(&mut self, blob: BlobRef, failure: &Failure) -> Vec<News> {
+        let needs = |release: &&Verified<Release>| release.blobs().iter().any(|b| b.content == blob.content);
+        let lacking: Vec<_> = self.offer.releases.iter().filter(needs).cloned().collect();
+        self.unavailable.extend(lacking.iter().map(Verified::id));
+        let told =
+            |release| News::Unavailable(release, Failure::new(failure.kind(), anyhow::anyhow!("{failure}")));
+        lacking.into_iter().map(told).collect()
+    }
+}

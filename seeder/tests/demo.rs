@@ -1,0 +1,63 @@
+//! The demo as a person runs it: it ends well, and leaves no process behind when it is killed.
+
+mod support;
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use support::{noise, ok, samara, wait_for};
+
+fn demo(artifact: &Path) -> Command {
+    let mut command = samara();
+    // With cargo at hand the demo builds its programs first; here they are there.
+    command.args(["--json", "demo", "--devices", "2"]).arg(artifact).env_remove("CARGO");
+    command
+}
+
+fn artifact(dir: &Path) -> std::path::PathBuf {
+    let path = dir.join("artifact.bin");
+    std::fs::write(&path, noise(2 * 1024 * 1024, 1)).unwrap();
+    path
+}
+
+#[test]
+fn the_demo_carries_a_file_to_every_device_and_reports() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = ok(demo(&artifact(dir.path())).args(["--uplink", "100mbit"]));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert!(report["seeder_copies"].as_f64().unwrap() >= 0.99, "{report}");
+}
+
+#[test]
+fn a_demo_that_is_killed_takes_its_processes_with_it() {
+    if !Command::new("setpriv")
+        .args(["--pdeathsig", "TERM", "--", "true"])
+        .status()
+        .is_ok_and(|s| s.success())
+    {
+        // Without that tool the system cannot be asked to.
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = demo(&artifact(dir.path()));
+    // The demo's scratch directory goes with the test.
+    command.args(["--uplink", "1mbit"]).env("TMPDIR", dir.path()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let children = wait_for("two devices and a seeder", || {
+        let text = std::fs::read_to_string(&children).ok()?;
+        let pids: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        (pids.len() == 3).then_some(pids)
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for pid in children {
+        let path = format!("/proc/{pid}/stat");
+        wait_for("a process of the demo to end", || {
+            let stat = std::fs::read_to_string(&path).unwrap_or_default();
+            // One that nobody has waited for yet has ended too.
+            (stat.is_empty() || stat.contains(") Z ")).then_some(())
+        });
+    }
+}

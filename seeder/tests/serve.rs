@@ -1,0 +1,133 @@
+//! What a running `samara serve` makes of changes around it, told with real processes on loopback.
+
+mod support;
+
+use samara_protocol::document::{Envelope, Report};
+use samara_protocol::id::PeerId;
+use samara_seeder::files;
+use samara_seeder::site::SiteDir;
+use serde_json::Value;
+use support::{Seeder, Site, noise, ok, samara, wait_for};
+
+const MIB: usize = 1024 * 1024;
+
+/// Waits for what the seeder says of a release with this version.
+fn wait_release(seeder: &Seeder, version: &str, state: &str) -> Value {
+    wait_for(&format!("release {version} to be {state}"), || {
+        seeder.events("release").into_iter().find(|e| e["version"] == version && e["state"] == state)
+    })
+}
+
+#[test]
+fn a_running_seeder_takes_up_what_is_published_enrolled_and_withdrawn_beside_it() {
+    let mut site = Site::new("closed", 2);
+    let first = site.publish_noise(MIB);
+    site.add_device();
+    site.start_devices();
+    let mut seeder = site.serve(&[]);
+    for device in &site.devices[..2] {
+        wait_for("the first release", || (device.installed()? == first).then_some(()));
+    }
+    wait_release(&seeder, "1", "offered");
+
+    let second = noise(2 * MIB, 2);
+    let path = site.scratch.path().join("second.bin");
+    std::fs::write(&path, &second).unwrap();
+    site.publish(&path, "2");
+    let offered = wait_release(&seeder, "2", "offered");
+    for device in &site.devices[..2] {
+        wait_for("the second release", || (device.installed()? == second).then_some(()));
+    }
+    wait_release(&seeder, "1", "superseded");
+
+    ok(samara().args(["enroll", "--site"]).arg(site.dir()).arg(&site.devices[2].id));
+    wait_for("the device that was let in", || (site.devices[2].installed()? == second).then_some(()));
+
+    let bad = site.dir().join("documents/bad.json");
+    std::fs::write(&bad, "no document").unwrap();
+    let refused = wait_for("the bad file to be named", || seeder.events("refused").pop());
+    assert_eq!(refused["file"], bad.to_str().unwrap());
+
+    let release = offered["release"].as_str().unwrap();
+    ok(samara().args(["withdraw", "--yes", "--reason", "it bricks", "--site"]).arg(site.dir()).arg(release));
+    assert_eq!(wait_release(&seeder, "2", "withdrawn")["reason"], "it bricks");
+    // The first one's rollout is still active: it is the newest that is left.
+    wait_for("the first release to be offered again", || {
+        let events = seeder.events("release");
+        (events.iter().filter(|e| e["version"] == "1" && e["state"] == "offered").count() == 2).then_some(())
+    });
+    assert_eq!(seeder.stop(), 0);
+}
+
+#[test]
+fn a_release_whose_bytes_are_gone_does_not_end_a_running_seeder() {
+    let mut site = Site::new("open", 1);
+    let first = site.publish_noise(MIB);
+    site.start_devices();
+    let mut seeder = site.serve(&[]);
+    site.wait_installed(&first);
+    let (path, copy) = (site.scratch.path().join("second.bin"), site.scratch.path().join("copy"));
+    std::fs::write(&path, noise(MIB, 2)).unwrap();
+    ok(std::process::Command::new("cp").arg("-r").arg(site.dir()).arg(&copy));
+    ok(samara().args(["publish", "--yes", "--version", "2", "--site"]).arg(&copy).arg(&path));
+    // Its documents alone come here, each file whole; this laptop does not know where the bytes are.
+    for entry in std::fs::read_dir(copy.join("documents")).unwrap().flatten() {
+        std::fs::rename(entry.path(), site.dir().join("documents").join(entry.file_name())).unwrap();
+    }
+    let unavailable = wait_release(&seeder, "2", "unavailable");
+    assert!(unavailable["reason"].as_str().unwrap().contains("publish the release again"), "{unavailable}");
+    assert_eq!(seeder.stop(), 0);
+}
+
+#[test]
+fn a_source_that_is_replaced_is_noticed_though_nobody_asks_for_it() {
+    let mut site = Site::new("open", 1);
+    let content = site.publish_noise(MIB);
+    site.start_devices();
+    let mut seeder = site.serve(&[]);
+    site.wait_installed(&content);
+    wait_for("the seeder's work to be done", || seeder.events("safe_to_leave").pop());
+    let path = site.scratch.path().join("artifact.bin");
+    let other = site.scratch.path().join("other.bin");
+    std::fs::write(&other, &content).unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    assert_eq!(seeder.wait(), 5);
+    let said = std::fs::read_to_string(site.scratch.path().join("serve.log")).unwrap();
+    assert!(said.contains("artifact.bin was changed while it was served"), "{said}");
+}
+
+#[test]
+fn a_seeder_whose_release_suits_no_device_says_so_and_does_not_wait_for_ever() {
+    let mut site = Site::new("open", 1);
+    let folder = site.scratch.path();
+    std::fs::write(folder.join("a.bin"), "a").unwrap();
+    let description = "compatibility = { hardware = ['valve'] }\n[[artifact]]\npath = 'a.bin'\n";
+    std::fs::write(folder.join("release.toml"), description).unwrap();
+    let mut publish = samara();
+    publish.args(["--json", "publish", "--yes", "--site"]).arg(site.dir()).arg("--from");
+    let published = ok(publish.arg(folder.join("release.toml"))).stdout;
+    let published: Value = serde_json::from_slice(&published).unwrap();
+    site.start_devices();
+    let mut seeder = site.serve(&["--until-safe"]);
+    wait_for("the device", || seeder.events("neighbour").pop());
+
+    // The device's signed word, as it would come by the mesh.
+    let key = ed25519_dalek::SigningKey::from_bytes(&site.devices[0].secret());
+    let report = Report {
+        boot: 1 << 40,
+        state: "not_applicable".into(),
+        reason: "it is not for hardware generic".into(),
+        release: Some(published["release"].as_str().unwrap().parse().unwrap()),
+        ..Report::empty(
+            SiteDir::open(site.dir()).unwrap().settings().site,
+            PeerId(key.verifying_key().to_bytes()),
+        )
+    };
+    let mut envelope = Envelope::unsigned(&report).unwrap();
+    envelope.sign(&key);
+    files::replace(&site.dir().join("documents/report.json"), &envelope.to_bytes(), 0o644).unwrap();
+
+    assert_eq!(seeder.wait(), 9);
+    let unsuited = seeder.events("unsuited").pop().unwrap();
+    assert_eq!((&unsuited["devices"], &unsuited["reason"]), (&1.into(), &report.reason.into()));
+}
