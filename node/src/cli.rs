@@ -3,6 +3,7 @@
 use crate::api::{StatusView, client};
 use crate::config::{Config, LogFormat};
 use crate::daemon::{self, DaemonError};
+use crate::mesh::Alarm;
 use crate::ready;
 use crate::state::identity;
 use clap::{Parser, Subcommand};
@@ -170,7 +171,8 @@ fn for_people(view: &StatusView) -> String {
     if view.releases.is_empty() {
         lines.push("release     none yet".into());
     }
-    lines.extend(view.alarms.iter().map(|alarm| format!("alarm       {alarm}")));
+    let alarm = |alarm: &Alarm| format!("alarm       {} (for {} s)", alarm.detail, alarm.since_seconds);
+    lines.extend(view.alarms.iter().map(alarm));
     lines.join("\n")
 }
 

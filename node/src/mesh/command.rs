@@ -2,6 +2,7 @@
 //!
 //! Both channels are bounded. The loop never waits for a reader of its events, so the two cannot lock each other.
 
+use super::alarms::Alarm;
 use crate::mesh::net::NetError;
 use samara_protocol::id::{ContentHash, DocumentId, PeerId};
 use samara_protocol::mesh::{Input, SwarmPeer, SwarmStats};
@@ -66,6 +67,8 @@ pub struct MeshView {
     pub swarms: BTreeMap<ContentHash, (SwarmStats, Vec<SwarmPeer>)>,
     /// Whether the operator's laptop may go.
     pub safe_to_leave: bool,
+    /// What people should look at.
+    pub alarms: Vec<Alarm>,
 }
 
 /// Why an own document was not taken.

@@ -141,6 +141,11 @@ pub enum NetEvent {
         /// Where.
         address: String,
     },
+    /// A connection ended at a peer with this one's own identity; it may be this one itself.
+    OwnIdentity {
+        /// Where it was met.
+        address: String,
+    },
     /// A connection did not come to be.
     Refused {
         /// With whom, where known.
