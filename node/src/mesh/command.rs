@@ -80,6 +80,9 @@ pub enum PublishError {
     /// The state file failed.
     #[error("cannot keep the document: {0}")]
     State(String),
+    /// One of a device's many reports; the newest is offered again.
+    #[error("{0} reports too often")]
+    TooOften(PeerId),
     /// The mesh has ended.
     #[error("the mesh has ended")]
     Ended,

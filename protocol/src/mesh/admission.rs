@@ -105,7 +105,7 @@ impl Mesh {
             }
             Message::Addresses(peers) => self.on_addresses(peer, peers, now),
             Message::Offer(offers) => self.on_offer(peer, &offers, now),
-            Message::Want(ids) => self.on_want(peer, &ids),
+            Message::Want(ids) => self.on_want(peer, &ids, now),
             Message::Document(envelope) => self.actions.push_back(Action::CheckDocument { peer, envelope }),
             Message::Digest(digest) => self.on_digest(peer, digest),
             Message::Open(open) => self.on_open(peer, open, now),

@@ -406,6 +406,38 @@ fn false_haves_of_a_stranger_never_send_the_seeder_home() {
 }
 
 #[test]
+fn bytes_of_one_peer_that_a_slow_disk_holds_up_are_bounded() {
+    let geometry = Geometry::new(64 << 20, 1 << 20).unwrap();
+    let mut mesh = Mesh::new(config(1, ServeMode::Pull), 1);
+    let (seeder, now) = (peer(SEEDER), Timestamp::ZERO);
+    let (have, granted) = (PieceSet::empty(64), PieceSet::empty(64));
+    mesh.handle(now, Input::SwarmOpened { content: CONTENT, geometry, have, wanted: true, granted });
+    meet(&mut mesh, seeder, ServeMode::Grant);
+    let open = crate::wire::Open {
+        channel: 1,
+        content: CONTENT,
+        length: geometry.length(),
+        piece_bytes: geometry.piece_bytes(),
+        have: PieceSet::full(64).to_wire(),
+    };
+    mesh.handle(now, Input::Received { peer: seeder, message: Message::Open(open) });
+    while mesh.poll_action().is_some() {}
+    let ranges: Vec<_> = (0..64).flat_map(|piece| geometry.ranges(PieceIndex(piece))).collect();
+    let send = |mesh: &mut Mesh, at: usize| {
+        let header = crate::wire::DataHeader { channel: 1, range: ranges[at] };
+        mesh.handle(now, Input::DataReceived { peer: seeder, header, ticket: Ticket(at as u64) });
+        let taken = |action| matches!(action, Action::Store { .. });
+        std::iter::from_fn(|| mesh.poll_action()).any(taken)
+    };
+    let bytes_max = mesh.config.limits.storing_bytes_per_peer_max as usize;
+    let stored = (0..ranges.len()).filter(|at| send(&mut mesh, *at)).count();
+    assert_eq!(stored * (256 << 10), bytes_max);
+    // What was stored makes room; what was dropped may come again.
+    mesh.handle(now, Input::Stored { ticket: Ticket(0) });
+    assert!(send(&mut mesh, stored + 1));
+}
+
+#[test]
 fn a_goodbye_is_heard_before_and_after_admission_and_another_site_is_told_why() {
     let hear = |mesh: &mut Mesh, from, goodbye| {
         mesh.handle(Timestamp::ZERO, Input::Received { peer: from, message: Message::Goodbye(goodbye) });
