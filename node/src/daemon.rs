@@ -84,7 +84,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
     let state = Arc::new(State::open(&config.state_file())?);
     let ready = ready::look(&config, Some(device), Some(&state))?;
     let site = ready.trust.site();
-    state.bind_site(site)?;
     let store = Store::open(
         &config.data_dir.join("store"),
         StoreOptions { reserve_free_bytes: config.store.reserve_free.0 },
