@@ -3,13 +3,14 @@
 use crate::api::{StatusView, client};
 use crate::config::{Config, LogFormat};
 use crate::daemon::{self, DaemonError};
+use crate::mesh::Alarm;
+use crate::ready;
 use crate::state::identity;
 use clap::{Parser, Subcommand};
 use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_CONFIGURATION: u8 = 3;
@@ -37,14 +38,20 @@ Exit codes:
   2  the command line is wrong
   3  the configuration, or a file that it names, is wrong or missing
   4  the trust root is not acceptable
-  5  identity key, state or store cannot be used
-  6  no daemon answers";
+  5  identity key, state or store cannot be used, or is another site's
+  6  the network cannot be used: no daemon answers within 5 s, or a listen address is taken or not local";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the daemon
+    /// Run the daemon until SIGTERM or SIGINT; SIGHUP is ignored, for nothing is read again
+    #[command(after_help = "Examples:
+  samara-node run --config /etc/samara/node.toml
+  samara-node run --config ./node.toml 2> node.log &")]
     Run(ConfigArg),
-    /// Show what the daemon is doing
+    /// Show what the daemon is doing, and its alarms
+    #[command(after_help = "Examples:
+  samara-node status --config /etc/samara/node.toml
+  samara-node status --config ./node.toml --json | jq .alarms")]
     Status {
         #[command(flatten)]
         config: ConfigArg,
@@ -53,8 +60,14 @@ enum Command {
         json: bool,
     },
     /// Print this device's id; makes its key at the first call
+    #[command(after_help = "Examples:
+  samara-node identity --config /etc/samara/node.toml
+  samara enroll --site plant-7 $(samara-node identity --config ./node.toml)")]
     Identity(ConfigArg),
-    /// Check the configuration and the trust root
+    /// Find what would keep `run` from running, without changing anything
+    #[command(after_help = "Examples:
+  samara-node check --config /etc/samara/node.toml && systemctl restart samara-node
+  samara-node check --config ./node.toml")]
     Check(ConfigArg),
 }
 
@@ -76,7 +89,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, message)) => {
-            let _ = writeln!(std::io::stderr(), "samara-node: {message}");
+            if !message.is_empty() {
+                let _ = writeln!(std::io::stderr(), "samara-node: {message}");
+            }
             ExitCode::from(code)
         }
     }
@@ -90,23 +105,32 @@ fn load(arg: &ConfigArg) -> Result<Config, (u8, String)> {
 
 fn run(arg: &ConfigArg) -> Outcome {
     let config = load(arg)?;
-    init_log(&config, &arg.config)?;
+    init_log(&config)?;
+    let is_json = config.log.format == LogFormat::Json;
     runtime()?.block_on(async {
         let shutdown = CancellationToken::new();
         let signals = wait_for_signal(shutdown.clone()).map_err(|e| (EXIT_FAILED, e.to_string()))?;
         let result = daemon::run(config, shutdown).await;
         signals.abort();
         result.map_err(|error: DaemonError| {
-            tracing::error!(%error, "samara-node cannot run");
-            (error.exit_code(), error.to_string())
+            // Once: in the form in which a log of objects can be read, or as every other command says it.
+            let message = match is_json {
+                true => {
+                    tracing::error!(target: "samara", event = "failed", %error, "samara-node cannot run");
+                    String::new()
+                }
+                false => error.to_string(),
+            };
+            (error.exit_code(), message)
         })
     })
 }
 
 fn status(arg: &ConfigArg, json: bool) -> Outcome {
     let config = load(arg)?;
-    let socket = config.data_dir.join("api.sock");
-    let view = runtime()?.block_on(client::status(&socket)).map_err(|e| (EXIT_UNREACHABLE, e.to_string()))?;
+    let view = runtime()?
+        .block_on(client::status(&config.socket()))
+        .map_err(|e| (EXIT_UNREACHABLE, e.to_string()))?;
     let text = if json { serde_json::to_string(&view).unwrap_or_default() } else { for_people(&view) };
     print(&text)
 }
@@ -119,8 +143,8 @@ fn show_identity(arg: &ConfigArg) -> Outcome {
 
 fn check(arg: &ConfigArg) -> Outcome {
     let config = load(arg)?;
-    let trust = daemon::pinned_trust(&config).map_err(|e| (e.exit_code(), e.to_string()))?;
-    print(&format!("{} is usable; site {}", arg.config.display(), trust.site()))
+    let ready = ready::check(&config).map_err(|e| (e.exit_code(), e.to_string()))?;
+    print(&format!("{} is usable; site {}", arg.config.display(), ready.trust.site()))
 }
 
 // A closed pipe is the reader's wish, not an error.
@@ -147,7 +171,8 @@ fn for_people(view: &StatusView) -> String {
     if view.releases.is_empty() {
         lines.push("release     none yet".into());
     }
-    lines.extend(view.alarms.iter().map(|alarm| format!("alarm       {alarm}")));
+    let alarm = |alarm: &Alarm| format!("alarm       {} (for {} s)", alarm.detail, alarm.since_seconds);
+    lines.extend(view.alarms.iter().map(alarm));
     lines.join("\n")
 }
 
@@ -158,17 +183,17 @@ fn runtime() -> Result<tokio::runtime::Runtime, (u8, String)> {
     runtime.map_err(|e| (EXIT_FAILED, e.to_string()))
 }
 
-fn init_log(config: &Config, path: &Path) -> Outcome {
-    let filter = EnvFilter::try_new(&config.log.level).map_err(|e| {
-        let expected = "expected a level such as info, or a filter such as info,samara_node=debug";
-        let message = format!("{}: log.level = {:?}: {e}; {expected}", path.display(), config.log.level);
-        (EXIT_CONFIGURATION, message)
-    })?;
+fn init_log(config: &Config) -> Outcome {
+    let filter = config.log_filter().map_err(|e| (EXIT_CONFIGURATION, e))?;
     // Colours are for a terminal; a file or a journal would keep their codes.
     let colours =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        // A terminal that was closed must not end the daemon, which a complaint about it would.
+        .log_internal_errors(false);
     match config.log.format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
@@ -179,10 +204,16 @@ fn init_log(config: &Config, path: &Path) -> Outcome {
 fn wait_for_signal(shutdown: CancellationToken) -> std::io::Result<tokio::task::JoinHandle<()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     Ok(tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                Some(()) = hangup.recv() => tracing::info!(
+                    target: "samara", event = "hangup", "SIGHUP ignored: the configuration is read at the start only"
+                ),
+            }
         }
         shutdown.cancel();
     }))

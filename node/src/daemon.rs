@@ -6,14 +6,14 @@
 use crate::agent::{Agent, AgentParts};
 use crate::api::{self, StatusView};
 use crate::config::Config;
-use crate::mesh::net::NetOptions;
+use crate::mesh::net::{NetError, NetOptions};
 use crate::mesh::store::{Store, StoreError, StoreOptions};
 use crate::mesh::{MeshError, MeshParts};
+use crate::ready::{self, Ready};
 use crate::state::{State, StateError, identity};
-use samara_protocol::id::PeerId;
 use samara_protocol::mesh::MeshConfig;
 use samara_protocol::rollout::Facts;
-use samara_protocol::trust::{Refusal, Trust};
+use samara_protocol::trust::Refusal;
 use samara_protocol::wire::{PROTOCOL_VERSION, ServeMode};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,20 +27,28 @@ const NEIGHBOURS_MAX: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// A file that the configuration names.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {cause}")]
     File {
         /// Which.
         path: PathBuf,
         /// The system's words.
-        source: std::io::Error,
+        cause: std::io::Error,
+    },
+    /// The configured Enrollment is of no use to this device.
+    #[error("{path} is no enrollment of this device: {why}")]
+    Enrollment {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
     /// The pinned trust root, or the chain kept after it.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Trust {
         /// Where version 1 is pinned.
         path: PathBuf,
         /// Why it is refused.
-        source: Refusal,
+        cause: Refusal,
     },
     /// Identity key or state file.
     #[error(transparent)]
@@ -60,9 +68,10 @@ impl DaemonError {
     /// The documented exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::File { .. } => 3,
+            Self::File { .. } | Self::Enrollment { .. } => 3,
             Self::Trust { .. } => 4,
             Self::State(_) | Self::Store(_) => 5,
+            Self::Mesh(MeshError::Net(NetError::Listen { .. })) => 6,
             Self::Mesh(_) | Self::Api(_) => 1,
         }
     }
@@ -72,9 +81,9 @@ impl DaemonError {
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), DaemonError> {
     let secret = identity::load_or_create(&config.data_dir)?;
     let device = identity::peer_id(&secret);
-    let state = Arc::new(State::open(&config.data_dir.join("state.redb"))?);
-    let trust = restore_trust(&config, &state)?;
-    let site = trust.site();
+    let state = Arc::new(State::open(&config.state_file())?);
+    let ready = ready::look(&config, Some(device), Some(&state))?;
+    let site = ready.trust.site();
     let store = Store::open(
         &config.data_dir.join("store"),
         StoreOptions { reserve_free_bytes: config.store.reserve_free.0 },
@@ -83,12 +92,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
     tracing::info!(target: "samara", event = "started", %device, %site, agent = crate::AGENT, "samara-node");
 
     let stop_mesh = CancellationToken::new();
-    let parts = mesh_parts(&config, secret, device, trust, store.clone(), state.clone())?;
+    let parts = mesh_parts(&config, secret, ready, store.clone(), state.clone())?;
     let (mesh, events, mesh_task) = crate::mesh::start(parts, stop_mesh.clone()).await?;
     let (status, status_seen) = watch::channel(StatusView::starting(device, site));
-    let api_task = api::serve(&config.data_dir.join("api.sock"), status_seen, shutdown.clone())
-        .await
-        .map_err(DaemonError::Api)?;
+    let api_task =
+        api::serve(&config.socket(), status_seen, shutdown.clone()).await.map_err(DaemonError::Api)?;
     let facts = Facts {
         hardware: config.device.hardware.clone(),
         architecture: config.device.architecture.clone(),
@@ -119,30 +127,17 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
     Ok(())
 }
 
-/// The trust root that the configuration pins, as it stands.
-pub fn pinned_trust(config: &Config) -> Result<Trust, DaemonError> {
-    let path = &config.trust_root;
-    Trust::pin(&read(path)?).map_err(|source| DaemonError::Trust { path: path.clone(), source })
-}
-
-fn restore_trust(config: &Config, state: &State) -> Result<Trust, DaemonError> {
-    let path = &config.trust_root;
-    let pinned = read(path)?;
-    let chain = state.trust_chain()?;
-    Trust::restore(&pinned, &chain, state.marks()?)
-        .map_err(|source| DaemonError::Trust { path: path.clone(), source })
-}
-
 fn mesh_parts(
     config: &Config,
     secret: [u8; 32],
-    me: PeerId,
-    trust: Trust,
+    ready: Ready,
     store: Store,
     state: Arc<State>,
 ) -> Result<MeshParts, DaemonError> {
-    let enrollment = match &config.device.enrollment {
-        Some(path) => read(path)?,
+    let Ready { trust, enrollment, .. } = ready;
+    let me = identity::peer_id(&secret);
+    let enrollment = match enrollment {
+        Some(enrollment) => enrollment,
         None => state.enrollment_of(me)?.unwrap_or_default(),
     };
     let rng_seed = u64::from_le_bytes(std::array::from_fn(|i| me.0[i])) ^ state.boot();
@@ -155,7 +150,7 @@ fn mesh_parts(
         },
         machine: MeshConfig {
             enrollment: enrollment.clone(),
-            peers: config.mesh.peers.clone(),
+            peers: config.mesh.peers.iter().map(ToString::to_string).collect(),
             neighbours_max: NEIGHBOURS_MAX.min(config.mesh.connections_max as usize),
             ..MeshConfig::new(me, trust.site(), crate::AGENT, ServeMode::Pull)
         },
@@ -166,8 +161,4 @@ fn mesh_parts(
         uplink_limit: config.mesh.uplink_limit.map(|rate| rate.bytes_per_second()),
         rng_seed,
     })
-}
-
-fn read(path: &std::path::Path) -> Result<Vec<u8>, DaemonError> {
-    std::fs::read(path).map_err(|source| DaemonError::File { path: path.into(), source })
 }

@@ -9,6 +9,7 @@ pub mod state;
 pub mod agent;
 pub mod daemon;
 pub mod handler;
+pub mod ready;
 
 pub mod api;
 pub mod cli;

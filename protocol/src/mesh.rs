@@ -19,10 +19,10 @@ pub use config::{MeshConfig, SwarmPeer, SwarmStats};
 pub use machine::Mesh;
 
 use crate::geometry::{Geometry, PieceIndex, PieceRange};
-use crate::id::{ContentHash, DocumentId, PeerId};
+use crate::id::{ContentHash, DocumentId, PeerId, SiteId};
 use crate::piece_set::PieceSet;
 use crate::trust::Verdict;
-use crate::wire::{DocumentOffer, Hello, Message, ServeMode};
+use crate::wire::{DocumentOffer, Goodbye, Hello, Message, ServeMode};
 
 /// The driver's name for one received data frame whose bytes it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -204,7 +204,14 @@ pub enum Action {
         /// What it said.
         hello: Hello,
     },
-    /// End the connection.
+    /// A peer of this site says why it ends the connection, which it does.
+    GoodbyeHeard {
+        /// Who.
+        peer: PeerId,
+        /// Why.
+        goodbye: Goodbye,
+    },
+    /// End the connection; what was sent before still goes out where the peer is only not wanted.
     Disconnect {
         /// Whom.
         peer: PeerId,
@@ -302,8 +309,8 @@ pub enum DisconnectReason {
     #[error("no common protocol version")]
     Version,
     /// Another site.
-    #[error("the peer belongs to another site")]
-    OtherSite,
+    #[error("the peer belongs to another site, {0}")]
+    OtherSite(SiteId),
     /// It said nothing for too long.
     #[error("silent for too long")]
     Silent,

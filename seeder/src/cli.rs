@@ -34,7 +34,7 @@ Exit codes:
   3  the site directory or a description file is wrong or missing
   4  a key, passphrase, signature or document is wrong or not allowed
   5  a file or standard output could not be read or written, or a file changed meanwhile
-  6  nobody answered
+  6  nobody answered, or a listen address is taken or not local
   7  the operator said no; nothing was signed
   8  another samara is writing to the site directory; try again
   9  no enrolled device takes what is offered (serve --until-safe)";
@@ -47,5 +47,21 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_that_the_mesh_cannot_use_is_a_wrong_command_line() {
+        for (option, address) in [("--listen", "foo"), ("--peer", "foo"), ("--peer", "/ip4/10.0.0.7")] {
+            for verb in ["serve", "status"] {
+                let error =
+                    Cli::try_parse_from(["samara", verb, "--site", "x", option, address]).unwrap_err();
+                let said = error.to_string();
+                assert_eq!(error.exit_code(), 2);
+                assert!(
+                    said.contains(option) && said.contains(address) && said.contains("/tcp/4810"),
+                    "{said}"
+                );
+            }
+        }
     }
 }

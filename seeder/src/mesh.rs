@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, Kind};
 use crate::site::SiteDir;
-use samara_node::mesh::net::NetOptions;
+use samara_node::mesh::net::{DialAddress, ListenAddress, NetOptions};
 use samara_node::mesh::store::{Store, StoreOptions};
 use samara_node::mesh::{MeshEvent, MeshHandle, MeshParts};
 use samara_node::state::{State, identity};
@@ -27,10 +27,10 @@ pub struct JoinArgs {
     pub site: PathBuf,
     /// Address to listen on, as a multiaddress; may be repeated.
     #[arg(long, value_name = "MULTIADDR", default_value = "/ip4/0.0.0.0/tcp/0")]
-    pub listen: Vec<String>,
+    pub listen: Vec<ListenAddress>,
     /// Address of a device to dial, such as /ip4/10.0.0.7/tcp/4810; may be repeated.
     #[arg(long, value_name = "MULTIADDR")]
-    pub peer: Vec<String>,
+    pub peer: Vec<DialAddress>,
     /// Do not look for devices by multicast.
     #[arg(long)]
     pub no_mdns: bool,
@@ -86,7 +86,7 @@ pub async fn join(site: &SiteDir, dir: &Path, args: &JoinArgs, how: Join) -> Res
         machine: MeshConfig {
             neighbours_max: NEIGHBOURS_MAX,
             copies_max: how.copies_max,
-            peers: args.peer.clone(),
+            peers: args.peer.iter().map(ToString::to_string).collect(),
             ..MeshConfig::new(me, trust.site(), agent, how.mode)
         },
         store: store.clone(),

@@ -245,3 +245,33 @@ fn a_restart_never_puts_a_superseded_release_back() {
         }
     }
 }
+
+#[test]
+fn a_device_that_is_refused_or_meets_another_site_or_its_own_key_says_so_in_log_and_status() {
+    let mut site = Site::new("closed", 1);
+    let mut other = Site::new("closed", 1);
+    site.add_device(); // not enrolled
+    site.add_device(); // a copy of the first, on another machine
+    let [first, stranger, copy] = &site.devices[..] else { panic!("three devices") };
+    std::fs::copy(first.dir.join("data/identity.key"), copy.dir.join("data/identity.key")).unwrap();
+    copy.configure("listen = [\"/ip4/127.0.0.1/", "listen = [\"/ip4/127.0.0.2/");
+    other.devices[0].configure("peers = []", &format!("peers = [{:?}]", first.address));
+    assert_ne!(stranger.id, first.id);
+    site.start_devices();
+    other.start_devices();
+    for (device, name, words) in [
+        (&site.devices[1], "not_enrolled", "1 peer refused this device"),
+        (&site.devices[2], "cloned_identity", &*site.devices[0].address),
+        (&site.devices[0], "other_site", "1 peer seen"),
+        (&other.devices[0], "other_site", "wrong trust root"),
+    ] {
+        let alarm = wait_for(name, || {
+            let status = device.status()?;
+            status["alarms"].as_array().unwrap().iter().find(|alarm| alarm["name"] == name).cloned()
+        });
+        assert!(alarm["detail"].as_str().unwrap().contains(words), "{alarm}");
+        assert!(alarm["since_seconds"].as_u64().unwrap() < 60, "{alarm}");
+        let logged = device.events("alarm").iter().filter(|event| event["name"] == name).count();
+        assert_eq!(logged, 1);
+    }
+}

@@ -1,17 +1,31 @@
 //! The command line of `samara-sim`: arguments in, a report on stdout, everything else on stderr.
 //!
-//! Exit codes: 0 the run met its plan, 1 it did not or could not be run, 2 usage.
+//! Exit codes: see `EXAMPLES`, which `--help` shows.
 
 use crate::lab::{self, Options, Outcome};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanError};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// A plan that cannot be read, or makes no sense.
+const EXIT_PLAN: u8 = 3;
+
+const EXAMPLES: &str = "\
+Examples:
+  samara-sim check sim/plans/smoke.toml      is the plan well-formed?
+  sudo samara-sim lab sim/plans/smoke.toml   run it with the real programs
+
+Exit codes:
+  0  the plan is well-formed; of lab: every expectation holds
+  1  an expectation does not hold, or the run could not be made
+  2  the command line is wrong
+  3  the plan cannot be read, or is wrong";
+
 /// Samara's lab: real devices in network namespaces.
 #[derive(Debug, Parser)]
-#[command(name = "samara-sim", version)]
+#[command(name = "samara-sim", version, about, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -20,6 +34,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a plan with the real binaries in network namespaces (needs root, ip, tc and ethtool).
+    #[command(after_help = "Examples:
+  sudo samara-sim lab sim/plans/smoke.toml
+  sudo samara-sim lab sim/plans/weak-uplink.toml --json > report.json
+  sudo samara-sim lab sim/plans/churn.toml --keep --work-dir /var/tmp")]
     Lab {
         /// The plan, for example sim/plans/smoke.toml.
         plan: PathBuf,
@@ -37,6 +55,9 @@ enum Command {
         keep: bool,
     },
     /// Read a plan and say whether it is well-formed.
+    #[command(after_help = "Examples:
+  samara-sim check sim/plans/smoke.toml
+  for plan in sim/plans/*.toml; do samara-sim check $plan; done")]
     Check {
         /// The plan.
         plan: PathBuf,
@@ -49,7 +70,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("samara-sim: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<PlanError>() { ExitCode::from(EXIT_PLAN) } else { ExitCode::FAILURE }
         }
     }
 }

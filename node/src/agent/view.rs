@@ -18,6 +18,7 @@ impl Agent {
             uptime_seconds: self.started.elapsed().as_secs(),
             neighbours: mesh.neighbours.iter().map(|&peer| NeighbourView { peer }).collect(),
             releases: self.release_views(&mesh),
+            alarms: mesh.alarms,
             ..StatusView::starting(self.parts.device, self.parts.site)
         };
         self.parts.status.send_replace(status);

@@ -1,5 +1,6 @@
 //! What the local API shows; field names are an interface.
 
+use crate::mesh::Alarm;
 use samara_protocol::document::ReleaseState;
 use samara_protocol::id::{DocumentId, PeerId, SiteId};
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ pub struct StatusView {
     /// Releases that were decided on.
     pub releases: Vec<ReleaseView>,
     /// Things that people should look at.
-    pub alarms: Vec<String>,
+    pub alarms: Vec<Alarm>,
 }
 
 impl StatusView {

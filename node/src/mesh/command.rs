@@ -2,6 +2,7 @@
 //!
 //! Both channels are bounded. The loop never waits for a reader of its events, so the two cannot lock each other.
 
+use super::alarms::Alarm;
 use crate::mesh::net::NetError;
 use samara_protocol::id::{ContentHash, DocumentId, PeerId};
 use samara_protocol::mesh::{Input, SwarmPeer, SwarmStats};
@@ -68,6 +69,8 @@ pub struct MeshView {
     pub swarms: BTreeMap<ContentHash, (SwarmStats, Vec<SwarmPeer>)>,
     /// Whether the operator's laptop may go.
     pub safe_to_leave: bool,
+    /// What people should look at.
+    pub alarms: Vec<Alarm>,
 }
 
 /// Why an own document was not taken.
@@ -79,6 +82,9 @@ pub enum PublishError {
     /// The state file failed.
     #[error("cannot keep the document: {0}")]
     State(String),
+    /// One of a device's many reports; the newest is offered again.
+    #[error("{0} reports too often")]
+    TooOften(PeerId),
     /// The mesh has ended.
     #[error("the mesh has ended")]
     Ended,

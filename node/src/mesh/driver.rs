@@ -6,7 +6,9 @@
 //! verified documents and the state of contents, never traffic.
 
 mod documents;
+mod parting;
 
+use super::alarms::Alarms;
 use super::command::{COMMANDS_MAX, Command, EVENTS_MAX, MeshError, MeshEvent, MeshHandle, MeshView};
 use super::library::{JOBS_MAX, Job, Library, Outcome};
 use super::limiter::Limiter;
@@ -17,7 +19,7 @@ use crate::state::State;
 use bytes::Bytes;
 use samara_protocol::geometry::{Geometry, PieceIndex, PieceRange};
 use samara_protocol::id::{ContentHash, PeerId};
-use samara_protocol::mesh::{Action, DisconnectReason, Input, Mesh, MeshConfig, StoreFault, Ticket};
+use samara_protocol::mesh::{Action, Input, Mesh, MeshConfig, StoreFault, Ticket};
 use samara_protocol::time::Timestamp;
 use samara_protocol::trust::Trust;
 use std::collections::{BTreeMap, VecDeque};
@@ -27,12 +29,6 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long a peer that broke the protocol is refused.
-const VIOLATION_REFUSED: Duration = Duration::from_secs(600);
-/// How long a peer that is no member, or speaks another version, is refused.
-const STRANGER_REFUSED: Duration = Duration::from_secs(5);
-/// How long a peer is left alone that was sent away only because there were enough neighbours.
-const SURPLUS_REFUSED: Duration = Duration::from_secs(20);
 /// Finished pieces of work that may wait for the loop.
 const DONE_MAX: usize = 256;
 /// How long newly granted pieces may wait before the ledger is written.
@@ -72,6 +68,7 @@ pub async fn start(
     let (library, held) =
         Library::open(parts.trust, parts.state.clone(), parts.documents).map_err(MeshError::State)?;
     let devices_enrolled = library.devices_enrolled();
+    let alarms = Alarms::new(parts.machine.site);
     std::thread::Builder::new()
         .name("documents".into())
         .spawn(move || library.run(jobs_out, &outcomes_in))
@@ -94,6 +91,7 @@ pub async fn start(
         desk: documents::Desk::new(jobs),
         done: done_in,
         outbox: VecDeque::new(),
+        alarms,
     };
     for document in held {
         driver.hold(document, None, None);
@@ -139,6 +137,7 @@ struct Driver {
     desk: documents::Desk,
     done: mpsc::Sender<Done>,
     outbox: VecDeque<MeshEvent>,
+    alarms: Alarms,
 }
 
 /// What a neighbour showed when it came.
@@ -216,6 +215,7 @@ impl Driver {
                     self.handle(Input::DialFailed { peer });
                 }
             }
+            NetEvent::OwnIdentity { address } => self.on_own_identity(address),
             NetEvent::WireFault { .. } => {}
         }
     }
@@ -282,6 +282,7 @@ impl Driver {
                     neighbours: self.machine.neighbours(),
                     swarms: contents.iter().filter_map(of).collect(),
                     safe_to_leave: self.machine.is_safe_to_leave(),
+                    alarms: self.alarms.view(Instant::now()),
                 });
             }
         }
@@ -301,6 +302,7 @@ impl Driver {
                 self.admitted.insert(peer, member);
                 self.ask(Job::Admit { peer, enrollment: hello.enrollment });
             }
+            Action::GoodbyeHeard { peer, goodbye } => self.on_goodbye(peer, goodbye),
             Action::Disconnect { peer, reason } => self.disconnect(peer, &reason),
             Action::Serve { peer, content, header } => match self.geometries.get(&content) {
                 Some(&geometry) => self.serving.serve(peer, content, geometry, header),
@@ -323,20 +325,6 @@ impl Driver {
             Action::Dial { peer, addresses } => self.net.dial(peer, addresses),
             Action::SafeToLeave(safe) => self.outbox.push_back(MeshEvent::SafeToLeave(safe)),
         }
-    }
-
-    fn disconnect(&mut self, peer: PeerId, reason: &DisconnectReason) {
-        let refuse_for = match reason {
-            DisconnectReason::Violation(violation) => {
-                tracing::warn!(target: "samara", event = "peer_violation", %peer, reason = %violation, "peer refused");
-                Some(VIOLATION_REFUSED)
-            }
-            DisconnectReason::Version | DisconnectReason::OtherSite => Some(STRANGER_REFUSED),
-            DisconnectReason::Surplus => Some(SURPLUS_REFUSED),
-            DisconnectReason::Silent | DisconnectReason::Idle => None,
-        };
-        tracing::debug!(%peer, %reason, "disconnect");
-        self.net.disconnect(peer, refuse_for);
     }
 
     fn store_bytes(&mut self, ticket: Ticket, content: ContentHash, range: PieceRange) {

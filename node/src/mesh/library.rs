@@ -4,13 +4,17 @@
 //! stands in the way of artifact bytes. Order of a new document: check, write it with its high-water marks in one
 //! durable commit, act. One that waits for another is kept in memory and checked again when that one is accepted.
 
+mod pace;
+
 use super::command::PublishError;
 use crate::state::State;
+use pace::Paces;
 use samara_protocol::document::Envelope;
 use samara_protocol::id::{DocumentId, PeerId};
 use samara_protocol::trust::{DocumentKey, Membership, Refusal, Trust, Verdict, VerifiedDocument, Waiting};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 /// Jobs that may wait for the thread.
@@ -72,6 +76,7 @@ pub(super) struct Library {
     devices_told: usize,
     /// Version of the trust root by which all that is held was judged.
     judged_by: u64,
+    reports: Paces,
 }
 
 impl Library {
@@ -83,8 +88,8 @@ impl Library {
     ) -> Result<(Self, Vec<VerifiedDocument>), String> {
         let envelopes = state.documents().map_err(|e| e.to_string())?;
         let (held, keys) = (BTreeMap::new(), BTreeMap::new());
-        let (waiting, judged_by) = (Waiting::default(), trust.root().version);
-        let mut library = Self { trust, state, held, keys, waiting, devices_told: 0, judged_by };
+        let (waiting, reports, judged_by) = (Waiting::default(), Paces::default(), trust.root().version);
+        let mut library = Self { trust, state, held, keys, waiting, devices_told: 0, judged_by, reports };
         let mut documents = Vec::new();
         for envelope in envelopes {
             match library.trust.check_kept(&envelope) {
@@ -165,6 +170,7 @@ impl Library {
                 let (why, verdict) = (refusal.to_string(), refusal.verdict());
                 outcomes.push(Outcome::Refused { peer, id, why, verdict });
             }
+            Some(error @ PublishError::TooOften(_)) => tracing::debug!(%peer, %error, "a report is left out"),
             // Our own disk is at fault, not the document: it is asked for again.
             Some(error) => tracing::error!(%error, "a document is lost"),
             None => {}
@@ -235,6 +241,11 @@ impl Library {
         let document = self.trust.check(envelope)?;
         if self.holds(&document) {
             return Ok(Taken { document, from, replaces: None, is_new: false });
+        }
+        if let (Some(_), VerifiedDocument::Report(report)) = (from, &document)
+            && !self.reports.take(report.device, Instant::now())
+        {
+            return Err(PublishError::TooOften(report.device));
         }
         let replaces = self.held.get(&document.key()).copied().filter(|old| *old != document.id());
         let marks = self.trust.marks_with(&document);

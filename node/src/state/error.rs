@@ -1,5 +1,6 @@
 //! Why state cannot be used: each error names the file and says what to do.
 
+use samara_protocol::id::SiteId;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,18 @@ pub enum StateError {
         /// What it may say.
         known: u64,
     },
+    /// It holds documents and marks of another site.
+    #[error(
+        "{path} belongs to site {found}, the trust root is that of site {wanted}: name the trust root of {found}, or give this site a data_dir of its own"
+    )]
+    OtherSite {
+        /// Which.
+        path: PathBuf,
+        /// Whose it is.
+        found: SiteId,
+        /// Whose it should be.
+        wanted: SiteId,
+    },
     /// The database refused for another reason.
     #[error("cannot use {path}: {message}")]
     Database {
@@ -43,12 +56,12 @@ pub enum StateError {
         path: PathBuf,
     },
     /// A file.
-    #[error("cannot use {path}: {source}")]
+    #[error("cannot use {path}: {cause}")]
     File {
         /// Which.
         path: PathBuf,
         /// The system's words.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Others may read the secret.
     #[error("{path} has mode {mode:03o}: a device key must be readable by its owner only (chmod 600)")]
@@ -77,7 +90,7 @@ impl StateError {
             redb::Error::Io(error) if is_damage(error.kind()) => {
                 Self::Damaged { path, message: error.to_string() }
             }
-            redb::Error::Io(source) => Self::File { path, source },
+            redb::Error::Io(cause) => Self::File { path, cause },
             other => Self::Database { path, message: other.to_string() },
         }
     }

@@ -21,12 +21,17 @@ pub fn load_or_create(data_dir: &Path) -> Result<[u8; SECRET_BYTES], StateError>
     let _lock = DirLock::take(data_dir)?;
     match load(&path)? {
         Some(secret) => Ok(secret),
-        None => create(data_dir, &path).map_err(|source| StateError::File { path, source }),
+        None => create(data_dir, &path).map_err(|cause| StateError::File { path, cause }),
     }
 }
 
+/// The secret in `data_dir`; `None` before the first start.
+pub fn look(data_dir: &Path) -> Result<Option<[u8; SECRET_BYTES]>, StateError> {
+    load(&data_dir.join(FILE))
+}
+
 fn load(path: &Path) -> Result<Option<[u8; SECRET_BYTES]>, StateError> {
-    let failed = |source| StateError::File { path: path.into(), source };
+    let failed = |cause| StateError::File { path: path.into(), cause };
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         file => file.map_err(failed)?,

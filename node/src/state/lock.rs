@@ -17,7 +17,7 @@ impl DirLock {
     /// Takes a directory, made if missing, or says that another has it.
     pub(super) fn take(dir: &Path) -> Result<Self, StateError> {
         let path = dir.join(FILE);
-        let failed = |source| StateError::File { path: path.clone(), source };
+        let failed = |cause| StateError::File { path: path.clone(), cause };
         durable::create_dirs(dir).map_err(failed)?;
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
         match file.try_lock() {

@@ -8,6 +8,7 @@ mod error;
 pub mod identity;
 mod lock;
 mod open;
+mod site;
 
 #[cfg(test)]
 mod tests;

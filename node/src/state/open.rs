@@ -24,27 +24,44 @@ impl State {
         let dir = path.parent().unwrap_or(Path::new("."));
         let lock = DirLock::take(dir)?;
         let failed = |error| StateError::of(path, error);
-        let file = |source| StateError::File { path: path.into(), source };
+        let file = |cause| StateError::File { path: path.into(), cause };
         if !path.try_exists().map_err(file)? {
             let fresh = path.with_extension("redb.new");
             make(&fresh).map_err(failed)?;
             fs::rename(&fresh, path).and_then(|()| durable::sync_dir(dir)).map_err(file)?;
         }
-        let database = builder().open(path).map_err(|e| failed(e.into()))?;
-        let mut state =
-            Self { path: path.into(), database, boot: 0, reports: AtomicU64::new(0), _lock: lock };
-        let found = state.read(|transaction| {
-            Ok(transaction.open_table(VALUES)?.get(FORMAT)?.map_or(0, |v| number(v.value())))
-        })?;
-        if found != FORMAT_VERSION {
-            return Err(StateError::Format { path: path.into(), found, known: FORMAT_VERSION });
-        }
+        let mut state = Self::load(path, lock)?;
         state.boot = state.write(|transaction| {
             let mut values = transaction.open_table(VALUES)?;
             let boot = values.get(BOOT)?.map_or(0, |v| number(v.value())) + 1;
             values.insert(BOOT, boot.to_le_bytes().as_slice())?;
             Ok(boot)
         })?;
+        Ok(state)
+    }
+
+    /// Opens a file only to look at it; `None` when there is none yet, or a daemon works with it.
+    pub fn look(path: &Path) -> Result<Option<Self>, StateError> {
+        let file = |cause| StateError::File { path: path.into(), cause };
+        if !path.try_exists().map_err(file)? {
+            return Ok(None);
+        }
+        match DirLock::take(path.parent().unwrap_or(Path::new("."))) {
+            Ok(lock) => Self::load(path, lock).map(Some),
+            Err(StateError::InUse { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn load(path: &Path, lock: DirLock) -> Result<Self, StateError> {
+        let database = builder().open(path).map_err(|e| StateError::of(path, e.into()))?;
+        let state = Self { path: path.into(), database, boot: 0, reports: AtomicU64::new(0), _lock: lock };
+        let found = state.read(|transaction| {
+            Ok(transaction.open_table(VALUES)?.get(FORMAT)?.map_or(0, |v| number(v.value())))
+        })?;
+        if found != FORMAT_VERSION {
+            return Err(StateError::Format { path: path.into(), found, known: FORMAT_VERSION });
+        }
         Ok(state)
     }
 }

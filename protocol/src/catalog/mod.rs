@@ -22,7 +22,8 @@ struct Held {
     offer: DocumentOffer,
     is_own: bool,
     holders: BTreeSet<PeerId>,
-    given: BTreeSet<PeerId>,
+    /// To whom it was given, and when last.
+    given: BTreeMap<PeerId, Timestamp>,
     put_off: BTreeSet<PeerId>,
 }
 
@@ -65,9 +66,13 @@ impl Catalog {
             self.refused.clear();
             self.copies_refused.clear();
         }
-        let empty = BTreeSet::new;
-        let holders = from.into_iter().collect();
-        let held = Held { offer, is_own: from.is_none(), holders, given: empty(), put_off: empty() };
+        let held = Held {
+            offer,
+            is_own: from.is_none(),
+            holders: from.into_iter().collect(),
+            given: BTreeMap::new(),
+            put_off: BTreeSet::new(),
+        };
         self.held.insert(offer.id, held);
         self.toggle(offer.id, true);
         true
@@ -141,20 +146,27 @@ impl Catalog {
     }
 
     /// A neighbour wants documents; which to read and send it. On a scarce link (rule 13) only the first `copies`
-    /// askers are served at once; another one that asks again, because nobody else gave it, is served then.
+    /// askers are served at once; another one that asks again, because nobody else gave it, is served then. Who was given
+    /// a document asks again no sooner than an honest peer would, or gets no answer.
     pub fn on_want(
         &mut self,
         peer: PeerId,
         ids: &[DocumentId],
         mode: ServeMode,
-        copies: usize,
+        limits: &Limits,
+        now: Timestamp,
     ) -> Vec<DocumentId> {
         let mut serve = Vec::new();
+        let copies = limits.document_copies;
         for id in ids {
             let Some(held) = self.held.get_mut(id) else { continue };
+            if held.given.get(&peer).is_some_and(|at| now.since(*at) < limits.want_timeout / 2) {
+                continue;
+            }
             let few = held.given.len() < copies && held.holders.len() < copies;
-            if mode == ServeMode::Pull || few || held.given.contains(&peer) || !held.put_off.insert(peer) {
-                held.given.insert(peer);
+            if mode == ServeMode::Pull || few || held.given.contains_key(&peer) || !held.put_off.insert(peer)
+            {
+                held.given.insert(peer, now);
                 serve.push(*id);
             }
         }

@@ -42,8 +42,22 @@ fn a_wanted_document_is_asked_of_the_next_neighbour_after_a_timeout() {
 fn a_granting_peer_gives_a_document_to_few_and_to_whoever_asks_again() {
     let mut catalog = Catalog::default();
     catalog.hold(offer(1), None, None, NOW);
-    let ask = |c: &mut Catalog, p| c.on_want(peer(p), &[offer(1).id], ServeMode::Grant, 2).len();
+    let limits = Limits::default();
+    let ask = |c: &mut Catalog, p| c.on_want(peer(p), &[offer(1).id], ServeMode::Grant, &limits, NOW).len();
     assert_eq!([1, 2, 3, 4, 3].map(|p| ask(&mut catalog, p)), [1, 1, 0, 0, 1]);
+}
+
+#[test]
+fn a_neighbour_that_wants_one_document_without_end_gets_it_twice_a_second_at_most() {
+    let (mut catalog, limits) = (Catalog::default(), Limits::default());
+    catalog.hold(offer(1), None, None, NOW);
+    let given: usize = (0..1000)
+        .map(|ms| {
+            let ids = [offer(1).id; 512];
+            catalog.on_want(peer(1), &ids, ServeMode::Pull, &limits, Timestamp::from_millis(ms)).len()
+        })
+        .sum();
+    assert_eq!(given, 2);
 }
 
 /// The documents `0..count`, as `bytes` large ones.
@@ -120,7 +134,7 @@ fn a_dropped_document_is_neither_offered_nor_given_nor_asked_for() {
     catalog.drop(offer(2).id, NOW);
     assert_eq!(catalog.digest(), other.digest());
     assert_eq!(catalog.offers_for(peer(9), ServeMode::Pull), [offer(1), offer(3)]);
-    assert_eq!(catalog.on_want(peer(9), &[offer(2).id], ServeMode::Pull, 2), []);
+    assert_eq!(catalog.on_want(peer(9), &[offer(2).id], ServeMode::Pull, &Limits::default(), NOW), []);
     assert_eq!(offer_to(&mut catalog, 9, &[offer(2)], NOW), []);
     // One that was only wanted, or is not known at all, changes no digest.
     offer_to(&mut catalog, 9, &[offer(4)], NOW);

@@ -4,7 +4,9 @@ use super::{Action, DisconnectReason, Mesh};
 use crate::id::PeerId;
 use crate::neighbour::{Dial, Liveness, Neighbour, Phase};
 use crate::time::Timestamp;
-use crate::wire::{ADDRESSES_MAX, Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, PeerAddress};
+use crate::wire::{
+    ADDRESSES_MAX, Goodbye, Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, PeerAddress,
+};
 
 impl Mesh {
     pub(super) fn on_connected(&mut self, peer: PeerId, now: Timestamp) {
@@ -34,6 +36,8 @@ impl Mesh {
         match (&mut neighbour.phase, message) {
             (Phase::Greeting, Message::Hello(hello)) => self.on_hello(peer, hello, now),
             (Phase::Greeting, _) => self.violation(peer, "a message before the hello", now),
+            // Never held back: the peer that says it goes before it can be admitted.
+            (_, Message::Goodbye(goodbye)) => self.actions.push_back(Action::GoodbyeHeard { peer, goodbye }),
             (_, Message::Hello(_)) => self.violation(peer, "a second hello", now),
             (Phase::Checking { held_back, .. }, message) => {
                 if held_back.len() < held_back_max {
@@ -48,9 +52,11 @@ impl Mesh {
 
     fn on_hello(&mut self, peer: PeerId, hello: Hello, now: Timestamp) {
         if hello.site != self.config.site {
-            return self.disconnect(peer, DisconnectReason::OtherSite, now);
+            self.send(peer, Message::Goodbye(Goodbye::OtherSite));
+            return self.disconnect(peer, DisconnectReason::OtherSite(hello.site), now);
         }
         if hello.version < PROTOCOL_VERSION_MIN || hello.version_min > PROTOCOL_VERSION {
+            self.send(peer, Message::Goodbye(Goodbye::Version));
             return self.disconnect(peer, DisconnectReason::Version, now);
         }
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
@@ -90,7 +96,7 @@ impl Mesh {
 
     fn on_member_message(&mut self, peer: PeerId, message: Message, now: Timestamp) {
         match message {
-            Message::Hello(_) | Message::Unknown(_) => {}
+            Message::Hello(_) | Message::Goodbye(_) | Message::Unknown(_) => {}
             Message::Ping(nonce) => self.send(peer, Message::Pong(nonce)),
             Message::Pong(nonce) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
@@ -99,7 +105,7 @@ impl Mesh {
             }
             Message::Addresses(peers) => self.on_addresses(peer, peers, now),
             Message::Offer(offers) => self.on_offer(peer, &offers, now),
-            Message::Want(ids) => self.on_want(peer, &ids),
+            Message::Want(ids) => self.on_want(peer, &ids, now),
             Message::Document(envelope) => self.actions.push_back(Action::CheckDocument { peer, envelope }),
             Message::Digest(digest) => self.on_digest(peer, digest),
             Message::Open(open) => self.on_open(peer, open, now),

@@ -21,9 +21,8 @@ impl Mesh {
         self.want(peer, &ask);
     }
 
-    pub(super) fn on_want(&mut self, peer: PeerId, ids: &[DocumentId]) {
-        let copies = self.config.limits.document_copies;
-        for id in self.catalog.on_want(peer, ids, self.config.mode, copies) {
+    pub(super) fn on_want(&mut self, peer: PeerId, ids: &[DocumentId], now: Timestamp) {
+        for id in self.catalog.on_want(peer, ids, self.config.mode, &self.config.limits, now) {
             self.actions.push_back(Action::ReadDocument { peer, id });
         }
     }

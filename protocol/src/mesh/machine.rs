@@ -29,6 +29,7 @@ const WATCH: Duration = Duration::from_secs(1);
 pub(super) struct Storing {
     pub content: ContentHash,
     pub range: PieceRange,
+    pub bytes: u64,
     pub from: PeerId,
 }
 

@@ -406,6 +406,80 @@ fn false_haves_of_a_stranger_never_send_the_seeder_home() {
 }
 
 #[test]
+fn bytes_of_one_peer_that_a_slow_disk_holds_up_are_bounded() {
+    let geometry = Geometry::new(64 << 20, 1 << 20).unwrap();
+    let mut mesh = Mesh::new(config(1, ServeMode::Pull), 1);
+    let (seeder, now) = (peer(SEEDER), Timestamp::ZERO);
+    let (have, granted) = (PieceSet::empty(64), PieceSet::empty(64));
+    mesh.handle(now, Input::SwarmOpened { content: CONTENT, geometry, have, wanted: true, granted });
+    meet(&mut mesh, seeder, ServeMode::Grant);
+    let open = crate::wire::Open {
+        channel: 1,
+        content: CONTENT,
+        length: geometry.length(),
+        piece_bytes: geometry.piece_bytes(),
+        have: PieceSet::full(64).to_wire(),
+    };
+    mesh.handle(now, Input::Received { peer: seeder, message: Message::Open(open) });
+    while mesh.poll_action().is_some() {}
+    let ranges: Vec<_> = (0..64).flat_map(|piece| geometry.ranges(PieceIndex(piece))).collect();
+    let send = |mesh: &mut Mesh, at: usize| {
+        let header = crate::wire::DataHeader { channel: 1, range: ranges[at] };
+        mesh.handle(now, Input::DataReceived { peer: seeder, header, ticket: Ticket(at as u64) });
+        let taken = |action| matches!(action, Action::Store { .. });
+        std::iter::from_fn(|| mesh.poll_action()).any(taken)
+    };
+    let bytes_max = mesh.config.limits.storing_bytes_per_peer_max as usize;
+    let stored = (0..ranges.len()).filter(|at| send(&mut mesh, *at)).count();
+    assert_eq!(stored * (256 << 10), bytes_max);
+    // What was stored makes room; what was dropped may come again.
+    mesh.handle(now, Input::Stored { ticket: Ticket(0) });
+    assert!(send(&mut mesh, stored + 1));
+}
+
+#[test]
+fn a_goodbye_is_heard_before_and_after_admission_and_another_site_is_told_why() {
+    let hear = |mesh: &mut Mesh, from, goodbye| {
+        mesh.handle(Timestamp::ZERO, Input::Received { peer: from, message: Message::Goodbye(goodbye) });
+        std::iter::from_fn(|| mesh.poll_action()).find(|action| matches!(action, Action::GoodbyeHeard { .. }))
+    };
+    let mut mesh = Mesh::new(config(1, ServeMode::Pull), 1);
+    let heard = |peer, goodbye| Some(Action::GoodbyeHeard { peer, goodbye });
+    meet(&mut mesh, peer(2), ServeMode::Pull);
+    assert_eq!(hear(&mut mesh, peer(2), Goodbye::Revoked), heard(peer(2), Goodbye::Revoked));
+    greet(&mut mesh, peer(3), ServeMode::Pull, SiteId([1; 16]));
+    assert_eq!(hear(&mut mesh, peer(3), Goodbye::NotEnrolled), heard(peer(3), Goodbye::NotEnrolled));
+    greet(&mut mesh, peer(4), ServeMode::Pull, SiteId([9; 16]));
+    let actions: Vec<_> = std::iter::from_fn(|| mesh.poll_action()).collect();
+    let told = Action::Send { peer: peer(4), message: Message::Goodbye(Goodbye::OtherSite) };
+    let reason = DisconnectReason::OtherSite(SiteId([9; 16]));
+    assert!(actions.ends_with(&[told, Action::Disconnect { peer: peer(4), reason }]), "{actions:?}");
+    assert_eq!(hear(&mut mesh, peer(4), Goodbye::OtherSite), None);
+}
+
+/// A connection stands, and the peer says hello.
+fn greet(mesh: &mut Mesh, from: PeerId, mode: ServeMode, site: SiteId) {
+    let hello = Hello {
+        version: crate::wire::PROTOCOL_VERSION,
+        version_min: crate::wire::PROTOCOL_VERSION_MIN,
+        features: Vec::new(),
+        site,
+        agent: "test".into(),
+        mode,
+        enrollment: Vec::new(),
+        listen: Vec::new(),
+    };
+    mesh.handle(Timestamp::ZERO, Input::Connected { peer: from });
+    mesh.handle(Timestamp::ZERO, Input::Received { peer: from, message: Message::Hello(hello) });
+}
+
+/// The same, and it is admitted.
+fn meet(mesh: &mut Mesh, from: PeerId, mode: ServeMode) {
+    greet(mesh, from, mode, SiteId([1; 16]));
+    mesh.handle(Timestamp::ZERO, Input::Admitted { peer: from, enrolled_device: true });
+}
+
+#[test]
 fn a_flood_of_valid_messages_is_a_violation() {
     let mut world = World::site(2, 8, 11);
     assert!(world.run(LONG, World::all_complete));
@@ -470,25 +544,9 @@ fn open_late(theirs: PieceSet) {
         granted: PieceSet::empty(4),
     };
     mesh.handle(now, opened(PieceSet::empty(4)));
-    mesh.handle(now, Input::Connected { peer: other });
-    let hello = Hello {
-        version: crate::wire::PROTOCOL_VERSION,
-        version_min: crate::wire::PROTOCOL_VERSION_MIN,
-        features: Vec::new(),
-        site: SiteId([1; 16]),
-        agent: "test".into(),
-        mode: ServeMode::Grant,
-        enrollment: Vec::new(),
-        listen: Vec::new(),
-    };
     let seeder = peer(SEEDER);
-    for from in [other, seeder] {
-        mesh.handle(now, Input::Connected { peer: from });
-        let mode = if from == seeder { ServeMode::Grant } else { ServeMode::Pull };
-        let hello = Hello { mode, ..hello.clone() };
-        mesh.handle(now, Input::Received { peer: from, message: Message::Hello(hello) });
-        mesh.handle(now, Input::Admitted { peer: from, enrolled_device: true });
-    }
+    meet(&mut mesh, other, ServeMode::Pull);
+    meet(&mut mesh, seeder, ServeMode::Grant);
     let open = |have: PieceSet| crate::wire::Open {
         channel: 1,
         content: CONTENT,

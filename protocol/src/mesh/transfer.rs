@@ -248,7 +248,7 @@ impl Mesh {
             neighbour.strays -= 1;
         }
         self.received_rate.add(bytes, now);
-        let full = neighbour.storing >= self.config.limits.storing_per_peer_max;
+        let full = neighbour.storing_bytes + bytes > self.config.limits.storing_bytes_per_peer_max;
         if full || !swarm.takes() {
             swarm.counters.duplicate += bytes;
             self.actions.push_back(discard);
@@ -260,8 +260,8 @@ impl Mesh {
                 self.actions.push_back(discard);
             }
             Arrival::Wanted { losers } => {
-                neighbour.storing += 1;
-                self.tickets.insert(ticket, Storing { content, range, from: peer });
+                neighbour.storing_bytes += bytes;
+                self.tickets.insert(ticket, Storing { content, range, bytes, from: peer });
                 self.actions.push_back(Action::Store { ticket, content, range });
                 for loser in losers {
                     self.excuse(loser, content, range);
@@ -295,7 +295,7 @@ impl Mesh {
     }
 
     pub(super) fn on_stored(&mut self, ticket: Ticket, now: Timestamp) {
-        let Some(Storing { content, range, from }) = self.take_ticket(ticket) else { return };
+        let Some(Storing { content, range, from, .. }) = self.take_ticket(ticket) else { return };
         let Some(swarm) = self.swarms.get_mut(&content) else { return };
         let bytes = swarm.bytes(range);
         *swarm.counters.received.entry(from).or_default() += bytes;
@@ -310,7 +310,7 @@ impl Mesh {
     }
 
     pub(super) fn on_store_failed(&mut self, ticket: Ticket, fault: StoreFault, now: Timestamp) {
-        let Some(Storing { content, range, from }) = self.take_ticket(ticket) else { return };
+        let Some(Storing { content, range, from, .. }) = self.take_ticket(ticket) else { return };
         let Some(swarm) = self.swarms.get_mut(&content) else { return };
         swarm.picker.not_stored(range, &mut self.rng);
         swarm.hope();
@@ -330,7 +330,7 @@ impl Mesh {
     fn take_ticket(&mut self, ticket: Ticket) -> Option<Storing> {
         let storing = self.tickets.remove(&ticket)?;
         if let Some(neighbour) = self.neighbours.get_mut(&storing.from) {
-            neighbour.storing = neighbour.storing.saturating_sub(1);
+            neighbour.storing_bytes = neighbour.storing_bytes.saturating_sub(storing.bytes);
         }
         Some(storing)
     }

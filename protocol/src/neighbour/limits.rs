@@ -41,8 +41,8 @@ pub struct Limits {
     pub held_back_max: usize,
     /// Swarms that one peer may take part in; bounds its bitfields to 1 MiB.
     pub channels_per_peer_max: usize,
-    /// Tickets of one peer that are being stored at once.
-    pub storing_per_peer_max: usize,
+    /// Bytes of one peer that are being stored at once, each held in memory: twice what is asked of one peer.
+    pub storing_bytes_per_peer_max: u64,
     /// Documents known of or wanted at once.
     pub documents_max: usize,
     /// A site of at most so many peers is connected all to all.
@@ -84,7 +84,7 @@ impl Default for Limits {
             costly_messages_per_second: 200,
             held_back_max: 128,
             channels_per_peer_max: 16,
-            storing_per_peer_max: 128,
+            storing_bytes_per_peer_max: 16 << 20,
             documents_max: 16_384,
             full_mesh_max: 48,
             chosen_max: 16,

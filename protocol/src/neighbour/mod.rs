@@ -76,8 +76,8 @@ pub struct Neighbour {
     pub budget: Budget,
     /// Data frames that may still come although they are no longer asked for.
     pub strays: u32,
-    /// Its tickets that are being stored.
-    pub storing: usize,
+    /// Its bytes that are being stored.
+    pub storing_bytes: u64,
     messages: Bucket,
     costly_messages: Bucket,
     ping: Option<(u32, Timestamp)>,
@@ -109,7 +109,7 @@ impl Neighbour {
             told: BTreeMap::new(),
             budget: Budget::default(),
             strays: 0,
-            storing: 0,
+            storing_bytes: 0,
             messages: Bucket::new(limits.messages_per_second, now),
             costly_messages: Bucket::new(limits.costly_messages_per_second, now),
             ping: None,

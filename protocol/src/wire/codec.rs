@@ -7,7 +7,7 @@
 //! A payload may be longer than this version's struct (a later version appended fields): the rest is ignored.
 //! A frame of an unknown type is handed on as [`Message::Unknown`], so that old and new peers share a swarm.
 
-use super::{DataHeader, Message};
+use super::{DataHeader, Goodbye, Message};
 use crate::geometry::REQUEST_BYTES_MAX;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -57,6 +57,7 @@ pub fn encode_control(message: &Message, out: &mut Vec<u8>) {
         Message::Cancel(body) => (14, bytes_of(body)),
         Message::Decline(body) => (15, bytes_of(body)),
         Message::Mode(body) => (16, bytes_of(body)),
+        Message::Goodbye(body) => (17, bytes_of(&body.code())),
         Message::Unknown(_) => return,
     };
     put_varint(payload.len() as u64 + 1, out);
@@ -140,6 +141,7 @@ fn decode_payload(kind: u8, payload: &[u8]) -> Result<Message, WireError> {
         14 => Message::Cancel(parse(payload)?),
         15 => Message::Decline(parse(payload)?),
         16 => Message::Mode(parse(payload)?),
+        17 => Message::Goodbye(Goodbye::of_code(parse(payload)?)),
         unknown => Message::Unknown(unknown),
     })
 }
@@ -223,6 +225,7 @@ mod tests {
             Message::Cancel(request),
             Message::Decline(request),
             Message::Mode(ServeMode::Grant),
+            Message::Goodbye(Goodbye::Revoked),
         ]
     }
 
@@ -259,6 +262,11 @@ mod tests {
         longer.extend([42, 43]);
         bytes.extend(longer);
         assert_eq!(decoded(&bytes).unwrap(), vec![Message::Unknown(99), Message::Hello(hello())]);
+    }
+
+    #[test]
+    fn a_goodbye_for_a_reason_of_a_later_version_is_one_without_a_known_reason() {
+        assert_eq!(decoded(&[2, 17, 99]).unwrap(), vec![Message::Goodbye(Goodbye::Unknown)]);
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub enum Message {
     Decline(Request),
     /// How the sender serves from now on.
     Mode(ServeMode),
+    /// Why the sender ends the connection now.
+    Goodbye(Goodbye),
     /// A message of a type that this version does not know; never sent.
     Unknown(u8),
 }
@@ -67,6 +69,40 @@ pub enum ServeMode {
     Grant,
     /// A cheap link: the receiver chooses; request pieces.
     Pull,
+}
+
+/// Why a peer will not have another as its neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goodbye {
+    /// It belongs to another site.
+    OtherSite,
+    /// No version in common.
+    Version,
+    /// The mesh is closed, and it is not enrolled.
+    NotEnrolled,
+    /// The trust root shuts it out.
+    Revoked,
+    /// A reason of a later version; never sent.
+    Unknown,
+}
+
+impl Goodbye {
+    /// Its number on the wire.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::OtherSite => 1,
+            Self::Version => 2,
+            Self::NotEnrolled => 3,
+            Self::Revoked => 4,
+        }
+    }
+
+    /// The reason of a number.
+    pub fn of_code(code: u8) -> Self {
+        let known = [Self::OtherSite, Self::Version, Self::NotEnrolled, Self::Revoked];
+        known.into_iter().find(|goodbye| goodbye.code() == code).unwrap_or(Self::Unknown)
+    }
 }
 
 /// What a peer says of itself first.

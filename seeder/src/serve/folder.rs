@@ -87,7 +87,7 @@ pub(super) async fn look(site: SiteDir, mesh: MeshHandle, before: Listing) -> Re
                 refused.insert(path, refusal.to_string());
             }
             // Seen again at the next look.
-            Err(PublishError::State(_)) => {
+            Err(PublishError::State(_) | PublishError::TooOften(_)) => {
                 listing.0.remove(&path);
             }
             Err(PublishError::Ended) => return Ok(None),

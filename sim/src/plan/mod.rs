@@ -4,6 +4,7 @@
 //! makes no sense: the error names the line, the key, and what was expected. Devices are numbered from 0.
 
 mod event;
+mod place;
 mod unit;
 
 pub use event::{Discovery, Event, Milestone, Moment, Party, Verb};
@@ -16,6 +17,26 @@ use toml::Spanned;
 
 /// More devices than this do not fit the lab's address plan, nor a machine.
 pub const DEVICES_MAX: usize = 250;
+
+/// TCP congestion controls of Linux; whether this machine has the one of a plan shows when it runs.
+const CONGESTION_CONTROLS: [&str; 16] = [
+    "bbr",
+    "bic",
+    "cdg",
+    "cubic",
+    "dctcp",
+    "highspeed",
+    "htcp",
+    "hybla",
+    "illinois",
+    "lp",
+    "nv",
+    "reno",
+    "scalable",
+    "vegas",
+    "westwood",
+    "yeah",
+];
 
 /// A well-formed plan.
 #[derive(Debug, Clone, Deserialize)]
@@ -145,6 +166,25 @@ pub struct Expect {
     pub all_living_verified: Option<bool>,
 }
 
+impl Expect {
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        for (key, limit) in [
+            ("expect.max_time_ratio", self.max_time_ratio),
+            ("expect.max_wire_copies", self.max_wire_copies),
+            ("expect.max_seeder_copies", self.max_seeder_copies),
+            ("expect.max_rss_mib", self.max_rss_mib),
+            ("expect.max_join_ratio", self.max_join_ratio),
+        ] {
+            if let Some(limit) = limit
+                && !(limit.is_finite() && limit > 0.0)
+            {
+                return Err((key, format!("is {limit}, expected a number above 0")));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Why a plan was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -197,7 +237,7 @@ impl Plan {
             key: key.into(),
             fault,
         };
-        plan.check().map_err(|(key, fault)| at(None, key, fault))?;
+        plan.check().map_err(|(key, fault)| at(place::line_of(text, key), key, fault))?;
         for (index, text_of) in std::mem::take(&mut plan.events).into_iter().enumerate() {
             let line = text[..text_of.span().start.min(text.len())].matches('\n').count() + 1;
             let event = text_of
@@ -235,14 +275,12 @@ impl Plan {
         if self.artifact.kind == ArtifactKind::File && self.artifact.files > 1 {
             return Err(("artifact.files", "is for kind = \"tree\"".into()));
         }
-        let algorithm = &self.network.congestion_control;
-        if algorithm.is_empty() || !algorithm.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            return Err((
-                "network.congestion_control",
-                format!("is {algorithm:?}, expected a name as cubic"),
-            ));
+        let algorithm = self.network.congestion_control.as_str();
+        if !CONGESTION_CONTROLS.contains(&algorithm) {
+            let known = CONGESTION_CONTROLS.join(", ");
+            return Err(("network.congestion_control", format!("is {algorithm:?}, expected one of {known}")));
         }
-        Ok(())
+        self.expect.check()
     }
 
     /// The links of one device.

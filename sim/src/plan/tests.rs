@@ -83,6 +83,28 @@ fn numbers_out_of_range_name_their_key() {
 }
 
 #[test]
+fn a_number_that_is_none_and_an_unknown_congestion_control_are_named_with_their_line() {
+    for (value, shown) in [("nan", "NaN"), ("inf", "inf"), ("-1.0", "-1"), ("0.0", "0")] {
+        let error = refusal("max_time_ratio = 1.1", &format!("max_time_ratio = {value}"));
+        let expected = format!("line 18: `expect.max_time_ratio` is {shown}, expected a number above 0");
+        assert!(error.contains(&expected), "{error}");
+    }
+    for key in ["timeout", "settle"] {
+        for value in ["nan", "inf", "-1.0"] {
+            let error = refusal("\n[devices]", &format!("{key} = {value}\n[devices]"));
+            assert!(error.contains(&format!("line 1: `{key}` is ")), "{error}");
+        }
+    }
+    for value in ["nan", "inf"] {
+        assert!(refusal("after = 2.5", &format!("after = {value}")).contains("line 12: `events[0].after`"));
+    }
+    let error = refusal("[artifact]", "[network]\ncongestion_control = \"cubik\"\n[artifact]");
+    for words in ["line 10", "`network.congestion_control` is \"cubik\"", "cubic", "reno"] {
+        assert!(error.contains(words), "{words:?} is not in {error}");
+    }
+}
+
+#[test]
 fn the_plans_of_this_repository_are_well_formed() {
     let plans = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans");
     let mut names = Vec::new();

@@ -2,7 +2,8 @@
 
 mod turns;
 
-use super::{Driver, STRANGER_REFUSED, SURPLUS_REFUSED};
+use super::Driver;
+use super::parting::SURPLUS_REFUSED;
 use crate::mesh::command::{MeshEvent, PublishError};
 use crate::mesh::library::{Job, Outcome};
 use samara_protocol::id::{DocumentId, PeerId};
@@ -65,9 +66,7 @@ impl Driver {
     fn on_member(&mut self, peer: PeerId, membership: Membership, admitted: bool) {
         let Some(member) = self.admitted.get_mut(&peer) else { return };
         if !admitted {
-            tracing::info!(%peer, ?membership, "not a member of this mesh");
-            self.net.disconnect(peer, Some(STRANGER_REFUSED));
-            return;
+            return self.refuse_stranger(peer, membership);
         }
         if !std::mem::replace(&mut member.admitted, true) {
             self.outbox.push_back(MeshEvent::Neighbour { peer, connected: true });

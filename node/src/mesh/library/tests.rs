@@ -226,3 +226,21 @@ fn an_enrollment_tells_how_many_devices_the_site_has_and_a_repeated_one_says_not
     assert_eq!(told, [1]);
     assert_eq!(open(dir.path(), vec![]).0.devices_enrolled(), 1, "after a restart as well");
 }
+
+#[test]
+fn a_report_that_comes_too_soon_is_left_out_not_refused_and_is_taken_when_it_comes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut library, _) = open(dir.path(), vec![enrollment()]);
+    let exhaust = |library: &mut Library| {
+        let later = Instant::now() + std::time::Duration::from_secs(3600);
+        while library.reports.take(PeerId(public(5)), later) {}
+    };
+    exhaust(&mut library);
+    let newest = report(1, 5);
+    assert_eq!(check(&mut library, newest.clone()), (vec![], None));
+    library.reports = Paces::default();
+    assert_eq!(check(&mut library, newest.clone()), (vec![id_of(&newest)], None));
+    // What this device itself says is not held up.
+    exhaust(&mut library);
+    assert_eq!(library.settle(None, report(2, 5)).0.len(), 1);
+}

@@ -3,7 +3,9 @@
 use super::NetError;
 use libp2p::Multiaddr;
 use libp2p::identity::{Keypair, PublicKey, ed25519};
+use libp2p::multiaddr::Protocol;
 use samara_protocol::id::PeerId;
+use std::net::IpAddr;
 
 /// libp2p's identity of a peer; `None` when its 32 bytes are no Ed25519 key.
 pub(super) fn to_libp2p(peer: PeerId) -> Option<libp2p::PeerId> {
@@ -25,11 +27,12 @@ pub(super) fn keypair(secret: [u8; 32]) -> Result<Keypair, NetError> {
     Keypair::ed25519_from_bytes(secret).map_err(|e| NetError::Start(e.to_string()))
 }
 
-/// An address from text.
-pub(super) fn parse(address: &str) -> Result<Multiaddr, NetError> {
-    address.parse().map_err(|e: libp2p::multiaddr::Error| NetError::Address {
-        address: address.into(),
-        why: e.to_string(),
+/// The IP address that an address begins with.
+pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    address.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(ip.into()),
+        _ => None,
     })
 }
 

@@ -16,7 +16,7 @@ use super::{NetError, NetEvent, NetOptions, address, choice};
 pub(super) use building::transport;
 use building::{Behaviour, BehaviourEvent};
 use futures::StreamExt as _;
-use libp2p::swarm::{ConnectionId, Stream, SwarmEvent};
+use libp2p::swarm::{ConnectionId, DialError, ListenError, Stream, SwarmEvent};
 use libp2p::{Multiaddr, Swarm};
 use samara_protocol::id::PeerId;
 use samara_protocol::wire::codec::WireError;
@@ -250,6 +250,16 @@ impl Task {
             }
             SwarmEvent::ListenerError { error, .. } => {
                 tracing::warn!(target: "samara", event = "listener_error", %error, "cannot accept a connection");
+            }
+            SwarmEvent::IncomingConnectionError {
+                error: ListenError::LocalPeerId { .. },
+                send_back_addr: met,
+                ..
+            }
+            | SwarmEvent::OutgoingConnectionError {
+                error: DialError::LocalPeerId { address: met }, ..
+            } => {
+                self.say(NetEvent::OwnIdentity { address: met.to_string() }).await;
             }
             SwarmEvent::IncomingConnectionError { error, .. } => {
                 self.say(NetEvent::Refused { peer: None, why: error.to_string() }).await;

@@ -8,6 +8,7 @@
 //! says nothing leaves room for others. A connection that we dialled is given up here, before a stream is opened on
 //! it, if [`choice::is_dial_kept`] says so; the other side relies on that.
 
+use super::address::ip_of;
 use super::choice::{self, Held};
 use libp2p::core::{Endpoint, transport::PortUse};
 use libp2p::swarm::{
@@ -106,14 +107,6 @@ impl Gate {
             Ok(())
         }
     }
-}
-
-fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
-    address.iter().find_map(|part| match part {
-        libp2p::multiaddr::Protocol::Ip4(ip) => Some(ip.into()),
-        libp2p::multiaddr::Protocol::Ip6(ip) => Some(ip.into()),
-        _ => None,
-    })
 }
 
 impl NetworkBehaviour for Gate {

@@ -1,6 +1,6 @@
 //! The addresses that we listen on: one that is lost is said and taken again, ever less often.
 
-use super::{NetError, address};
+use super::{ListenAddress, NetError};
 use libp2p::Multiaddr;
 use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
@@ -65,13 +65,13 @@ pub(super) struct Listeners(Vec<Listener>);
 impl Listeners {
     /// Opens all; the first that fails ends it.
     pub(super) fn open<E: std::error::Error>(
-        addresses: &[String],
+        addresses: &[ListenAddress],
         mut listen: impl FnMut(Multiaddr) -> Result<ListenerId, E>,
     ) -> Result<Self, NetError> {
         let mut listeners = Vec::new();
-        for text in addresses {
-            let address = address::parse(text)?;
-            let failed = |why| NetError::Listen { address: text.clone(), why };
+        for given in addresses {
+            let address = given.multiaddr().clone();
+            let failed = |why| NetError::Listen { address: given.clone(), why };
             check_free(&address).map_err(|e| failed(e.to_string()))?;
             let id = listen(address.clone()).map_err(|e| failed(reason(&e)))?;
             let state = State::Open { id, is_told: false };
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_lost_listener_is_taken_again_ever_less_often_until_it_works() {
         let open = |_| Ok::<_, std::io::Error>(ListenerId::next());
-        let mut listeners = Listeners::open(&["/ip4/127.0.0.1/tcp/0".into()], open).unwrap();
+        let mut listeners = Listeners::open(&["/ip4/127.0.0.1/tcp/0".parse().unwrap()], open).unwrap();
         let State::Open { id, .. } = listeners.0[0].state else { panic!() };
         let now = Instant::now();
         listeners.on_told(id);

@@ -8,6 +8,7 @@ mod address;
 mod choice;
 mod connections;
 mod discovery;
+mod endpoint;
 mod events;
 mod frames;
 mod gate;
@@ -17,6 +18,7 @@ mod muxer;
 mod socket;
 mod streams;
 
+pub use endpoint::{AddressError, DialAddress, ListenAddress};
 pub use events::NetEvents;
 pub use link::DataFrame;
 
@@ -39,8 +41,8 @@ const CLOSE_MAX: Duration = Duration::from_secs(2);
 pub struct NetOptions {
     /// Ed25519 secret: the identity.
     pub secret: [u8; 32],
-    /// Multiaddresses to listen on.
-    pub listen: Vec<String>,
+    /// Where to listen.
+    pub listen: Vec<ListenAddress>,
     /// Whether to find peers by multicast.
     pub mdns: bool,
     /// Most connections at once; protects memory and descriptors.
@@ -68,19 +70,11 @@ impl NetOptions {
 /// Why the network did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
-    /// Not a multiaddress.
-    #[error("{address:?} is not an address: expected one such as /ip4/0.0.0.0/tcp/4810 ({why})")]
-    Address {
-        /// What was given.
-        address: String,
-        /// What is wrong.
-        why: String,
-    },
     /// The address is taken, or not ours.
     #[error("cannot listen on {address}: {why}")]
     Listen {
         /// Where.
-        address: String,
+        address: ListenAddress,
         /// The system's words.
         why: String,
     },
@@ -145,6 +139,11 @@ pub enum NetEvent {
     /// This process listens here no longer.
     NotListening {
         /// Where.
+        address: String,
+    },
+    /// A connection ended at a peer with this one's own identity; it may be this one itself.
+    OwnIdentity {
+        /// Where it was met.
         address: String,
     },
     /// A connection did not come to be.

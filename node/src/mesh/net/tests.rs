@@ -32,7 +32,7 @@ fn ordered() -> (u8, u8) {
 
 impl Node {
     async fn start(secret: u8) -> Self {
-        let listen = vec!["/ip4/127.0.0.1/tcp/0".into()];
+        let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
         Self::start_with(&NetOptions { listen, ..NetOptions::new([secret; 32]) }).await
     }
 
@@ -372,7 +372,7 @@ async fn connections_that_say_nothing_are_bounded_for_one_address() {
 
 #[tokio::test]
 async fn many_identities_from_one_address_do_not_take_all_places() {
-    let listen = vec!["/ip4/127.0.0.1/tcp/0".into()];
+    let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
     let few = NetOptions { listen, connections_per_address_max: 5, ..NetOptions::new([1; 32]) };
     let mut node = Node::start_with(&few).await;
     let mut rogues = Vec::new();
@@ -391,7 +391,7 @@ async fn many_identities_from_one_address_do_not_take_all_places() {
 
 #[tokio::test]
 async fn more_listen_addresses_than_events_fit_do_not_hold_up_the_start() {
-    let listen: Vec<String> = (1..=50).map(|n| format!("/ip4/127.0.0.{n}/tcp/0")).collect();
+    let listen = (1..=50).map(|n| format!("/ip4/127.0.0.{n}/tcp/0").parse().unwrap()).collect();
     let mut node = Node::start_with(&NetOptions { listen, ..NetOptions::new([1; 32]) }).await;
     let mut addresses = std::collections::BTreeSet::from([node.address.clone()]);
     while addresses.len() < 50 {
@@ -408,14 +408,15 @@ async fn more_listen_addresses_than_events_fit_do_not_hold_up_the_start() {
 #[tokio::test]
 async fn an_address_that_is_taken_is_an_error_at_the_start() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let listen = vec![format!("/ip4/127.0.0.1/tcp/{}", other.local_addr().unwrap().port())];
+    let port = other.local_addr().unwrap().port();
+    let listen = vec![format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()];
     let ours = Net::start(&NetOptions { listen, ..NetOptions::new([1; 32]) });
     assert!(matches!(ours, Err(NetError::Listen { .. })));
 }
 
 #[tokio::test]
 async fn a_listener_that_is_lost_is_told_and_taken_again() {
-    let listen = vec!["/ip4/127.0.0.1/tcp/0".into()];
+    let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
     let options = NetOptions { listen, ..NetOptions::new([1; 32]) };
     let (signals, mut signals_out) = mpsc::channel(EVENTS_MAX);
     let mut task = Task::new(&options, Arc::default(), signals).unwrap();
