@@ -281,7 +281,7 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
     );
     desk.fails(
         &format!("enroll --site plant --name \u{202e}x {DEVICE}"),
-        3,
+        2,
         &["name: has the control character"],
     );
     desk.fails("publish --site plant tree", 3, &["tree/leak", "/etc/passwd", "outside the tree"]);

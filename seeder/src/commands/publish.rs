@@ -3,7 +3,6 @@
 use crate::failure::{Failure, Kind};
 use crate::keys;
 use crate::release::{ArtifactDescription, Contents, Description, gather};
-use crate::show::check_label;
 use crate::signer::{RoleName, Signed, Signer, show_before_signing};
 use crate::site::{SiteDir, SiteWriter};
 use crate::ui::{self, Output};
@@ -134,15 +133,6 @@ fn describe(args: &Args) -> Result<Description, Failure> {
         if let Some(said) = said {
             *described = Some(said.clone());
         }
-    }
-    let labels = [
-        ("product", &description.product),
-        ("channel", &description.channel),
-        ("version", &description.version),
-        ("issuer", &description.issuer),
-    ];
-    for (what, text) in labels {
-        text.iter().try_for_each(|text| check_label(what, text))?;
     }
     description.number = args.number.or(description.number);
     if let Some(notes) = &args.notes {
