@@ -10,6 +10,7 @@ mod documents;
 mod grants;
 mod machine;
 mod parties;
+mod requests;
 mod transfer;
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The router: what each input means to which part, the timers, and nothing else.
 //!
 //! ```text
-//!  admission   hello, membership, pings, addresses         documents   the catalog
-//!  parties     who takes part in which swarm with what     transfer    requests and data
-//!  grants      the scarce link and safe_to_leave        announce    haves
+//!  admission   hello, membership, pings, addresses     documents   the catalog
+//!  parties     who takes part in which swarm           requests    of whom to ask what
+//!  transfer    what is served and what arrives         grants      the scarce link and safe_to_leave
+//!  announce    haves
 //! ```
 
 use super::{Action, DisconnectReason, Input, MeshConfig, SwarmPeer, SwarmStats, Ticket, Violation};

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Bounds that a driver may change; the defaults are what the tests and the lab measure.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Requests in flight to all peers together, at least this many bytes: keeps a LAN link busy for 80 ms at 100 Mbit/s.
+    /// Requests in flight to all peers together, at least this many bytes: enough of them that no neighbour's link idles
+    /// while others have a queue.
     pub inflight_bytes_min: u64,
     /// Requests in flight to one peer, at least this many bytes: two requests, so that its link never idles.
     pub budget_bytes_min: u64,
@@ -66,7 +67,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            inflight_bytes_min: 1 << 20,
+            inflight_bytes_min: 4 << 20,
             budget_bytes_min: 256 << 10,
             budget_bytes_max: 8 << 20,
             scarce_bytes_min: 512 << 10,
