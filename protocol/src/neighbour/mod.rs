@@ -9,6 +9,7 @@ mod addresses;
 mod budget;
 mod choice;
 mod limits;
+mod probe;
 pub mod rate;
 mod scarce;
 mod uploads;

@@ -2,9 +2,10 @@
 //!
 //! About two bandwidth-delay products, at least two requests; acknowledged by haves, since socket buffers prove
 //! nothing. Bandwidth is the highest delivery rate of the last seconds, delay the smallest ping: the window opens by
-//! itself until the link is full and no further.
+//! itself until the link is full and no further. Where that leaves the link idle, a [`Probe`] finds what pays.
 
 use super::limits::Limits;
+use super::probe::Probe;
 use super::rate::{MaxRate, bytes_in, time_for};
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -18,14 +19,19 @@ pub struct ScarceWindow {
     outstanding: u64,
     delivered: u64,
     rate: MaxRate,
+    /// By bandwidth and delay alone, when it was last asked for.
+    window: u64,
+    probe: Probe,
 }
 
 impl ScarceWindow {
     /// Whether another piece may be sent now.
-    pub fn has_room(&self, piece_bytes: u64, rtt: Duration, limits: &Limits) -> bool {
+    pub fn has_room(&mut self, piece_bytes: u64, rtt: Duration, limits: &Limits) -> bool {
         let bdp = bytes_in(self.rate.rate(), rtt + STORE_DELAY);
         let floor = limits.scarce_bytes_min.max(piece_bytes * 2);
-        self.outstanding + piece_bytes <= (bdp * 2).clamp(floor, limits.scarce_bytes_max.max(floor))
+        let max = limits.scarce_bytes_max.max(floor);
+        self.window = (bdp * 2).clamp(floor, max);
+        self.outstanding + piece_bytes <= (self.window + self.probe.extra()).min(max)
     }
 
     /// Bytes acknowledged since ever.
@@ -43,6 +49,7 @@ impl ScarceWindow {
         self.outstanding = self.outstanding.saturating_sub(bytes);
         self.delivered += bytes;
         self.rate.sample(self.delivered - delivered_before, now.since(sent_at), now);
+        self.probe.on_arrival(bytes, self.outstanding, self.window, now);
     }
 
     /// A piece under way is given up.
