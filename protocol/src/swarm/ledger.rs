@@ -19,8 +19,11 @@ use std::time::Duration;
 
 /// Unspread grants that any device may hold, before it has shown that it passes pieces on (rule 3).
 const UNSPREAD_MIN: usize = 2;
-/// A grantee that vanished or sat on pieces gets no further ones for so long, unless it is alone.
+/// A grantee that vanished or sat on pieces gets no further ones for so long, unless it is alone; the next time twice as
+/// long, so that a slow device does not hold the last pieces.
 const PENALTY: Duration = Duration::from_secs(10);
+/// Doublings of the penalty.
+const PENALTY_DOUBLINGS_MAX: u32 = 5;
 /// What a device spread in this time, it may hold unspread.
 const SPREAD_SPAN: Duration = Duration::from_secs(1);
 /// Spread times remembered for the median.
@@ -44,6 +47,18 @@ struct Grantee {
     last_spread: Timestamp,
     last_grant: Timestamp,
     penalty_until: Timestamp,
+    penalties: u32,
+}
+
+impl Grantee {
+    fn penalise(&mut self, now: Timestamp) {
+        // Several pieces that are found at once are one offence.
+        if now < self.penalty_until {
+            return;
+        }
+        self.penalty_until = now + PENALTY * 2_u32.pow(self.penalties.min(PENALTY_DOUBLINGS_MAX));
+        self.penalties += 1;
+    }
 }
 
 /// The ledger of one artifact on one granting peer.
@@ -116,6 +131,7 @@ impl Ledger {
             last_spread: zero,
             last_grant: zero,
             penalty_until: zero,
+            penalties: 0,
         };
         self.grantees.insert(peer, fresh);
     }
@@ -253,7 +269,7 @@ impl Ledger {
         for piece in again {
             let to = self.forget(piece);
             if let Some(grantee) = to.and_then(|to| self.grantees.get_mut(&to)) {
-                grantee.penalty_until = now + PENALTY;
+                grantee.penalise(now);
             }
             if holders.count(PieceIndex(piece)) < 2 {
                 self.repair.insert(piece);
@@ -423,6 +439,21 @@ mod tests {
         let again = grant(&mut ledger, &holders, &have, 3100).unwrap();
         assert_eq!((again.piece, again.reason), (first.piece, Reason::Repair));
         assert_ne!(again.peer, first.peer);
+    }
+
+    #[test]
+    fn a_device_that_sits_on_pieces_again_and_again_is_left_out_longer_each_time() {
+        let mut grantee = two_devices().0.grantees.remove(&peer(1)).unwrap();
+        let mut spans = Vec::new();
+        let mut now = at(1000);
+        for _ in 0..8 {
+            grantee.penalise(now);
+            // A second piece that is found in the same moment changes nothing.
+            grantee.penalise(now);
+            spans.push(grantee.penalty_until.since(now).as_secs());
+            now = grantee.penalty_until;
+        }
+        assert_eq!(spans, [10, 20, 40, 80, 160, 320, 320, 320]);
     }
 
     #[test]
