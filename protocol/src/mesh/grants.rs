@@ -140,11 +140,10 @@ impl Mesh {
         self.pump_grants(now);
     }
 
-    /// Whether time alone may make this peer grant something.
+    /// Whether time alone may make this peer grant something: also a device that lacks pieces may starve.
     pub(super) fn is_granting(&self, swarm: &Swarm, origin: &Origin) -> bool {
-        let budget = help_budget(self.config.copies_max, swarm.geometry.pieces());
-        let may_help = origin.ledger.helped() < budget && swarm.parties.values().any(|p| !p.have.is_full());
-        self.config.mode == ServeMode::Grant && (origin.ledger.is_watching() || may_help)
+        let is_waited_for = || swarm.parties.values().any(|party| !party.have.is_full());
+        self.config.mode == ServeMode::Grant && (origin.ledger.is_watching() || is_waited_for())
     }
 
     /// A counted peer takes part now.

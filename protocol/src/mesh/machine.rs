@@ -16,7 +16,7 @@ use crate::neighbour::{AddressBook, Choice, Neighbour, ScarceWindow, Uploads};
 use crate::rng::Prng;
 use crate::swarm::Swarm;
 use crate::time::Timestamp;
-use crate::wire::Message;
+use crate::wire::{Channel, Message};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub struct Mesh {
     pub(super) rng: Prng,
     pub(super) neighbours: BTreeMap<PeerId, Neighbour>,
     pub(super) swarms: BTreeMap<ContentHash, Swarm>,
+    /// Rises from swarm to swarm: bytes that are under way for one that was closed never fit another.
+    pub(super) channel_last: Channel,
     pub(super) tickets: BTreeMap<Ticket, Storing>,
     pub(super) uploads: Uploads,
     pub(super) scarce: ScarceWindow,
@@ -73,6 +75,7 @@ impl Mesh {
             rng: Prng::new(rng_seed),
             neighbours: BTreeMap::new(),
             swarms: BTreeMap::new(),
+            channel_last: 0,
             tickets: BTreeMap::new(),
             uploads: Uploads::default(),
             scarce: ScarceWindow::default(),

@@ -1,7 +1,7 @@
 //! Who takes part in which swarm, and with what: opens, closes, haves, modes.
 
-use super::{Mesh, Violation};
-use crate::geometry::{Geometry, PieceIndex};
+use super::{Action, Mesh, Violation};
+use crate::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::id::{ContentHash, PeerId};
 use crate::neighbour::{Neighbour, Waiting};
 use crate::piece_set::PieceSet;
@@ -30,9 +30,7 @@ impl Mesh {
         if have.len() != pieces {
             return;
         }
-        let Some(channel) = (1..Channel::MAX).find(|c| self.swarms.values().all(|s| s.channel != *c)) else {
-            return;
-        };
+        let Some(channel) = self.next_channel(&geometry) else { return };
         let granted = if granted.len() == pieces { granted } else { PieceSet::empty(pieces) };
         let origin = (!wanted && have.is_full()).then(|| Origin {
             holders: Holders::new(pieces, self.holders_wanted()),
@@ -51,7 +49,7 @@ impl Mesh {
             counters: Counters::default(),
         };
         if wanted && swarm.picker.have().is_full() {
-            self.actions.push_back(super::Action::ContentComplete { content });
+            self.actions.push_back(Action::ContentComplete { content });
         }
         self.swarms.insert(content, swarm);
         self.safety_is_stale = true;
@@ -70,8 +68,25 @@ impl Mesh {
         self.pump_grants(now);
     }
 
+    /// A number that was not used for long; `None` when others would not take one more such swarm.
+    fn next_channel(&mut self, geometry: &Geometry) -> Option<Channel> {
+        let limits = &self.config.limits;
+        let pieces: u64 = self.swarms.values().map(|swarm| u64::from(swarm.geometry.pieces())).sum();
+        let is_full = self.swarms.len() >= limits.channels_per_peer_max
+            || pieces + u64::from(geometry.pieces()) > limits.pieces_per_peer_max;
+        if is_full {
+            return None;
+        }
+        let is_free = |channel: &Channel| self.swarms.values().all(|swarm| swarm.channel != *channel);
+        let after = self.channel_last.saturating_add(1);
+        let channel = (after..Channel::MAX).chain(1..after).find(is_free)?;
+        self.channel_last = channel;
+        Some(channel)
+    }
+
     pub(super) fn on_swarm_closed(&mut self, content: ContentHash, now: Timestamp) {
         let Some(channel) = self.swarms.get(&content).map(|swarm| swarm.channel) else { return };
+        self.cancel_serves(content);
         let parties: Vec<PeerId> = self
             .swarms
             .get(&content)
@@ -95,6 +110,17 @@ impl Mesh {
             }
             self.send(peer, Message::Close(channel));
         }
+    }
+
+    /// What was to be sent of a swarm that closes is not sent: its bytes mean nothing any more.
+    fn cancel_serves(&mut self, content: ContentHash) {
+        let Some(swarm) = self.swarms.get(&content) else { return };
+        let asked = self.uploads.active(content).map(|upload| (upload.peer, upload.range));
+        let granted = swarm.origin.iter().flat_map(|origin| origin.ledger.under_way());
+        let granted = granted.flat_map(|(peer, piece)| swarm.geometry.ranges(piece).map(move |r| (peer, r)));
+        let serves: Vec<(PeerId, PieceRange)> = asked.chain(granted).collect();
+        let cancels = serves.into_iter().map(|(peer, range)| Action::CancelServe { peer, content, range });
+        self.actions.extend(cancels);
     }
 
     /// Pieces are gone: parties must no longer ask for them, and tell which of them they have. They never said so while
@@ -157,7 +183,9 @@ impl Mesh {
     }
 
     pub(super) fn on_open(&mut self, peer: PeerId, open: Open, now: Timestamp) {
-        let max = self.config.limits.channels_per_peer_max;
+        let limits = &self.config.limits;
+        let (max, pieces_max) = (limits.channels_per_peer_max, limits.pieces_per_peer_max);
+        let pieces = self.pieces_of(peer);
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         if neighbour.channels.contains_key(&open.channel)
             || neighbour.channels.values().any(|c| *c == open.content)
@@ -170,6 +198,9 @@ impl Mesh {
         let Ok(geometry) = Geometry::new(open.length, open.piece_bytes) else {
             return self.violation(peer, "an impossible geometry", now);
         };
+        if pieces + u64::from(geometry.pieces()) > pieces_max {
+            return self.violation(peer, "takes part in too large swarms", now);
+        }
         let Ok(have) = PieceSet::from_wire(&open.have, geometry.pieces()) else {
             return self.violation(peer, "has pieces beyond the artifact", now);
         };
@@ -185,6 +216,17 @@ impl Mesh {
             }
             Some(_) => self.violation(peer, "another geometry than the manifest's", now),
         }
+    }
+
+    /// Pieces of all swarms in which a peer takes part.
+    fn pieces_of(&self, peer: PeerId) -> u64 {
+        let Some(neighbour) = self.neighbours.get(&peer) else { return 0 };
+        let pieces = neighbour.channels.values().map(|content| {
+            let waiting = neighbour.waiting.get(content).map(|waiting| waiting.geometry);
+            let geometry = waiting.or_else(|| self.swarms.get(content).map(|swarm| swarm.geometry));
+            geometry.map_or(0, |geometry| u64::from(geometry.pieces()))
+        });
+        pieces.sum()
     }
 
     pub(super) fn on_close(&mut self, peer: PeerId, channel: Channel, now: Timestamp) {

@@ -670,3 +670,99 @@ fn a_large_site_finds_itself_from_little_hearsay_and_each_peer_keeps_its_bound()
     // Finding each other took a part of the time, and that only once.
     assert!(time <= 1500, "{time}");
 }
+
+/// A swarm of four pieces as this peer opens it.
+fn four_pieces(content: u8, wanted: bool) -> Input {
+    let geometry = Geometry::new(4 * 131_072, 131_072).unwrap();
+    let have = if wanted { PieceSet::empty(4) } else { PieceSet::full(4) };
+    let content = ContentHash([content; 32]);
+    Input::SwarmOpened { content, geometry, have, wanted, granted: PieceSet::empty(4) }
+}
+
+/// The same as a peer's message.
+fn four_pieces_of(channel: u16, content: u8) -> Message {
+    let (length, piece_bytes) = (4 * 131_072, 131_072);
+    let have = PieceSet::full(4).to_wire();
+    Message::Open(crate::wire::Open {
+        channel,
+        content: ContentHash([content; 32]),
+        length,
+        piece_bytes,
+        have,
+    })
+}
+
+fn drained(mesh: &mut Mesh) -> Vec<Action> {
+    std::iter::from_fn(|| mesh.poll_action()).collect()
+}
+
+#[test]
+fn bytes_of_a_swarm_that_its_sender_closed_are_dropped_and_blamed_on_nobody() {
+    let now = Timestamp::ZERO;
+    let (mut mesh, seeder) = (Mesh::new(config(1, ServeMode::Pull), 1), peer(SEEDER));
+    meet(&mut mesh, seeder, ServeMode::Grant);
+    mesh.handle(now, four_pieces(7, true));
+    mesh.handle(now, four_pieces(8, true));
+    for message in [four_pieces_of(1, 7), Message::Close(1), four_pieces_of(2, 8)] {
+        mesh.handle(now, Input::Received { peer: seeder, message });
+    }
+    drained(&mut mesh);
+    let range = Geometry::new(4 * 131_072, 131_072).unwrap().ranges(PieceIndex(3)).next().unwrap();
+    let header = crate::wire::DataHeader { channel: 1, range };
+    mesh.handle(now, Input::DataReceived { peer: seeder, header, ticket: Ticket(1) });
+    assert_eq!(drained(&mut mesh), [Action::Discard { ticket: Ticket(1) }]);
+}
+
+#[test]
+fn a_channel_number_is_not_used_again_and_what_was_to_be_sent_under_it_is_not_sent() {
+    let now = Timestamp::ZERO;
+    let (mut mesh, device) = (Mesh::new(config(SEEDER, ServeMode::Grant), 1), peer(1));
+    meet(&mut mesh, device, ServeMode::Pull);
+    let channels = |actions: &[Action]| -> Vec<u16> {
+        let channel = |action: &Action| match action {
+            Action::Send { message: Message::Open(open), .. } => Some(open.channel),
+            _ => None,
+        };
+        actions.iter().filter_map(channel).collect()
+    };
+    mesh.handle(now, four_pieces(7, false));
+    let mut open = four_pieces_of(5, 7);
+    if let Message::Open(open) = &mut open {
+        open.have = PieceSet::empty(4).to_wire();
+    }
+    mesh.handle(now, Input::Received { peer: device, message: open });
+    let credit = Message::Credit(crate::wire::Credit { channel: 5, pieces: 64 });
+    mesh.handle(now, Input::Received { peer: device, message: credit });
+    let begun = drained(&mut mesh);
+    let served = begun.iter().filter(|action| matches!(action, Action::Serve { .. })).count();
+    assert!(served > 0 && channels(&begun) == [1], "{begun:?}");
+    mesh.handle(now, Input::SwarmClosed { content: ContentHash([7; 32]) });
+    mesh.handle(now, four_pieces(8, false));
+    let ended = drained(&mut mesh);
+    let cancelled = ended.iter().filter(|action| matches!(action, Action::CancelServe { .. })).count();
+    assert_eq!((cancelled, channels(&ended)), (served, vec![2]));
+}
+
+#[test]
+fn a_release_of_many_artifacts_is_no_violation_and_more_than_others_take_is_not_opened() {
+    let now = Timestamp::ZERO;
+    let (mut mesh, other) = (Mesh::new(config(1, ServeMode::Pull), 1), peer(2));
+    meet(&mut mesh, other, ServeMode::Pull);
+    let limits = Limits::default();
+    for content in 0..200 {
+        mesh.handle(now, four_pieces(content, true));
+        let message = four_pieces_of(u16::from(content) + 1, content);
+        mesh.handle(now, Input::Received { peer: other, message });
+    }
+    assert_eq!(mesh.neighbours(), [other]);
+    let huge = Geometry::new(u64::from(crate::geometry::PIECES_MAX) * 131_072, 131_072).unwrap();
+    for content in 200..=220 {
+        let content = ContentHash([content; 32]);
+        let have = PieceSet::empty(huge.pieces());
+        let granted = have.clone();
+        mesh.handle(now, Input::SwarmOpened { content, geometry: huge, have, wanted: true, granted });
+    }
+    let opened =
+        (200..=220).filter(|content| mesh.swarm_stats(&ContentHash([*content; 32])).is_some()).count();
+    assert_eq!(opened as u64, limits.pieces_per_peer_max / u64::from(huge.pieces()) - 1);
+}

@@ -40,8 +40,10 @@ pub struct Limits {
     pub costly_messages_per_second: u32,
     /// Messages kept while membership is being checked.
     pub held_back_max: usize,
-    /// Swarms that one peer may take part in; bounds its bitfields to 1 MiB.
+    /// Swarms that one peer may take part in: several releases of many artifacts.
     pub channels_per_peer_max: usize,
+    /// Pieces of all of them together; bounds its bitfields to 1 MiB.
+    pub pieces_per_peer_max: u64,
     /// Bytes of one peer that are being stored at once, each held in memory: twice what is asked of one peer.
     pub storing_bytes_per_peer_max: u64,
     /// Documents known of or wanted at once.
@@ -84,7 +86,8 @@ impl Default for Limits {
             messages_per_second: 5000,
             costly_messages_per_second: 200,
             held_back_max: 128,
-            channels_per_peer_max: 16,
+            channels_per_peer_max: 512,
+            pieces_per_peer_max: 8 << 20,
             storing_bytes_per_peer_max: 16 << 20,
             documents_max: 16_384,
             full_mesh_max: 48,

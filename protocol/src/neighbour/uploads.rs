@@ -122,6 +122,11 @@ impl Uploads {
         dropped
     }
 
+    /// Ranges of a content that the driver was told to send and that are not handed over yet.
+    pub fn active(&self, content: ContentHash) -> impl Iterator<Item = Upload> {
+        self.active.iter().map(|active| active.upload).filter(move |upload| upload.content == content)
+    }
+
     /// Whether something waits for a permit.
     pub fn is_waiting(&self) -> bool {
         !self.queue.is_empty()

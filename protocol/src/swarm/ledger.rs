@@ -4,7 +4,8 @@
 //!  unsent --grant--> watched, unacknowledged --have of the grantee--> watched, unspread --another's have--> spread
 //!    piece held by nobody for a moment, grantee silent, or grantee sits on it  -->  repair (granted again)
 //! ```
-//! Rule 1: each piece is handed out once. Rule 2: again only for the reasons above. Rule 11: help beyond that only on
+//! Rule 1: each piece is handed out once. Rule 2: again only for the reasons above, or to a device that gets nothing any
+//! more from those who seem to hold what it lacks (they may be liars). Rule 11: help beyond that only on
 //! request. Rule 3: a grantee holds at most
 //! two unspread pieces, or as many as it spread in the last second. Choosing costs O(devices), a survey O(watched).
 
@@ -24,6 +25,8 @@ const UNSPREAD_MIN: usize = 2;
 const PENALTY: Duration = Duration::from_secs(10);
 /// Doublings of the penalty.
 const PENALTY_DOUBLINGS_MAX: u32 = 5;
+/// A device that stored nothing for so long after all was granted starves; it is granted a piece as often.
+const STARVED_AFTER: Duration = Duration::from_secs(10);
 /// What a device spread in this time, it may hold unspread.
 const SPREAD_SPAN: Duration = Duration::from_secs(1);
 /// Spread times remembered for the median.
@@ -43,6 +46,7 @@ struct Grantee {
     unacked: usize,
     unspread: usize,
     spreads: VecDeque<Timestamp>,
+    last_have: Timestamp,
     last_ack: Timestamp,
     last_spread: Timestamp,
     last_grant: Timestamp,
@@ -106,9 +110,10 @@ impl Ledger {
         self.all_granted_at
     }
 
-    /// Pieces granted as help so far.
-    pub fn helped(&self) -> u32 {
-        self.helped
+    /// Grants that are not acknowledged.
+    pub fn under_way(&self) -> impl Iterator<Item = (PeerId, PieceIndex)> {
+        let unacked = self.watched.iter().filter(|(_, watch)| watch.acked.is_none());
+        unacked.map(|(piece, watch)| (watch.to, PieceIndex(*piece)))
     }
 
     /// Whether anything waits for an event that may never come.
@@ -127,6 +132,7 @@ impl Ledger {
             unacked: 0,
             unspread: 0,
             spreads: VecDeque::new(),
+            last_have: zero,
             last_ack: zero,
             last_spread: zero,
             last_grant: zero,
@@ -163,6 +169,9 @@ impl Ledger {
     /// `peer` has a piece that now has `count` counted holders.
     pub fn on_have(&mut self, peer: PeerId, piece: PieceIndex, count: u16, now: Timestamp) -> Option<Acked> {
         self.orphans.remove(&piece.0);
+        if let Some(grantee) = self.grantees.get_mut(&peer) {
+            grantee.last_have = now;
+        }
         let alone = self.grantees.len() <= 1;
         let watch = self.watched.get_mut(&piece.0)?;
         let mut acked = None;
@@ -210,7 +219,8 @@ impl Ledger {
         let grant = self
             .grant_again(candidates, now)
             .or_else(|| self.grant_first(candidates, holders, now))
-            .or_else(|| self.grant_help(candidates, holders, help_max, now))?;
+            .or_else(|| self.grant_help(candidates, holders, help_max, now))
+            .or_else(|| self.grant_starved(candidates, holders, now))?;
         let watch = Watch { to: grant.peer, at: now, delivered_before: delivered, acked: None };
         self.watched.insert(grant.piece.0, watch);
         if let Some(grantee) = self.grantees.get_mut(&grant.peer) {
@@ -330,6 +340,30 @@ impl Ledger {
         self.cursor += 1;
         self.granted.insert(piece);
         Some(Grant { peer, piece, reason: Reason::First })
+    }
+
+    /// To a device that starves the piece that it lacks and the fewest seem to hold.
+    fn grant_starved(
+        &self,
+        candidates: &[Candidate<'_>],
+        holders: &Holders,
+        now: Timestamp,
+    ) -> Option<Grant> {
+        let all_granted_at = self.all_granted_at?;
+        let starves = |candidate: &&Candidate<'_>| {
+            let grantee = self.grantees.get(&candidate.peer).filter(|_| candidate.credit > 0);
+            grantee.is_some_and(|grantee| {
+                let fed_at = grantee.last_have.max(grantee.last_grant).max(grantee.since);
+                now.since(fed_at.max(all_granted_at)) >= STARVED_AFTER
+            })
+        };
+        candidates.iter().filter(starves).find_map(|candidate| {
+            let lacks =
+                |piece: &PieceIndex| !candidate.have.contains(*piece) && !self.watched.contains_key(&piece.0);
+            let lacking = (0..self.granted.len()).map(PieceIndex).filter(lacks);
+            let piece = lacking.min_by_key(|piece| holders.count(*piece))?;
+            Some(Grant { peer: candidate.peer, piece, reason: Reason::Repair })
+        })
     }
 
     /// The piece that the fewest devices hold, to one that lacks it; only after everything was granted once.
@@ -454,6 +488,27 @@ mod tests {
             now = grantee.penalty_until;
         }
         assert_eq!(spans, [10, 20, 40, 80, 160, 320, 320, 320]);
+    }
+
+    #[test]
+    fn a_device_that_starves_among_liars_is_granted_what_two_seem_to_hold() {
+        let (mut ledger, mut holders) = (Ledger::new(PieceSet::empty(2), at(0)), Holders::new(2, 2));
+        (1..=3).for_each(|i| ledger.join(peer(i), at(0)));
+        let none = PieceSet::empty(2);
+        let next = |ledger: &mut Ledger, holders: &Holders, ms| {
+            let starving = [Candidate { peer: peer(3), have: &none, credit: 64 }];
+            ledger.grant(&starving, holders, 0, 0, at(ms))
+        };
+        for (liar, piece) in [(1, 0), (2, 0), (1, 1), (2, 1)] {
+            let count = holders.rise(PieceIndex(piece));
+            ledger.on_have(peer(liar), PieceIndex(piece), count, at(1000));
+        }
+        assert_eq!(next(&mut ledger, &holders, 2000), None, "it may still get both from them");
+        assert_eq!(next(&mut ledger, &holders, 11_900), None);
+        let first = next(&mut ledger, &holders, 12_000).unwrap();
+        assert_eq!((first.peer, first.piece.0, first.reason), (peer(3), 0, Reason::Repair));
+        assert_eq!(next(&mut ledger, &holders, 12_000), None, "one piece at a time");
+        assert_eq!(next(&mut ledger, &holders, 22_000).map(|grant| grant.piece.0), Some(1));
     }
 
     #[test]
