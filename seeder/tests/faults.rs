@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use support::disk::Disk;
-use support::{Device, Site, wait_for};
+use support::{Device, Site, noise, wait_for};
 
 const MIB: usize = 1 << 20;
 /// What may be under way when something stops: a few requests.
@@ -82,6 +82,40 @@ fn a_disk_that_fills_up_in_the_middle_stops_one_device_only_and_what_it_had_is_n
     site.wait_reported(full, |row| row["state"] == "installed");
 }
 
+/// Whether its log tells of a document that it could not keep.
+fn failed_writes(device: &Device) -> bool {
+    std::fs::read_to_string(device.dir.join("log.jsonl")).is_ok_and(|log| log.contains("state.redb"))
+}
+
+/// Documents that a full disk could not take are taken when there is room, by the same process.
+#[test]
+fn a_device_whose_state_found_no_room_takes_the_next_release_once_there_is_some() {
+    let mut site = Site::new("open", 2);
+    let first = site.publish_noise(MIB);
+    let disk = Disk::under(&site.devices[1], 32 << 20);
+    if !disk.is_own() {
+        return println!("not shown here: only root may mount a disk to fill");
+    }
+    site.start_devices();
+    let _seeder = site.serve(&[]);
+    site.wait_installed(&first);
+    disk.fill();
+    let full = &site.devices[1];
+    let mut last = Vec::new();
+    let path = site.dir().join("next.bin");
+    for number in 0..12 {
+        last = noise(64 * 1024, number);
+        std::fs::write(&path, &last).unwrap();
+        site.publish(&path, &format!("2.{number}"));
+    }
+    wait_for("the other device to install the last release", || {
+        (site.devices[0].installed()? == last).then_some(())
+    });
+    wait_for("a write of the state to fail", || failed_writes(full).then_some(()));
+    disk.make_room();
+    site.wait_installed(&last);
+}
+
 /// One way in which a file of the store turns wrong.
 type Damage = fn(&Path);
 
@@ -152,7 +186,7 @@ fn a_small_content_that_lies_in_the_store_s_own_records_is_mended_as_well() {
     site.wait_installed(&content);
     let flip_inside: Damage = |path| {
         let mut bytes = std::fs::read(path).unwrap();
-        let content = support::noise(9000, 1);
+        let content = noise(9000, 1);
         let at = bytes.windows(64).position(|window| window == &content[4096..4160]).expect("the content");
         bytes[at] ^= 1;
         std::fs::write(path, bytes).unwrap();

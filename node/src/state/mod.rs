@@ -5,6 +5,7 @@
 //! phases, so that a damaged one is an error and never silently the one before.
 
 mod error;
+mod handle;
 pub mod identity;
 mod lock;
 mod open;
@@ -15,8 +16,9 @@ mod tests;
 
 pub use error::StateError;
 
+use handle::Handle;
 use lock::DirLock;
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use samara_protocol::geometry::PieceIndex;
 use samara_protocol::id::{ContentHash, DocumentId, PeerId};
 use samara_protocol::piece_set::PieceSet;
@@ -39,7 +41,7 @@ const MARKS: &str = "marks";
 #[derive(Debug)]
 pub struct State {
     path: PathBuf,
-    database: Database,
+    database: Handle,
     boot: u64,
     reports: AtomicU64,
     _lock: DirLock,
@@ -168,23 +170,22 @@ impl State {
         &self,
         body: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StateError> {
-        let transaction = self.database.begin_read().map_err(|e| self.failed(e))?;
-        body(&transaction).map_err(|e| self.failed(e))
+        let done = self.database.with(&self.path, |database| body(&database.begin_read()?));
+        done.map_err(|error| StateError::of(&self.path, error))
     }
 
     fn write<T>(
         &self,
         body: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StateError> {
-        let mut transaction = self.database.begin_write().map_err(|e| self.failed(e))?;
-        transaction.set_two_phase_commit(true);
-        let value = body(&transaction).map_err(|e| self.failed(e))?;
-        transaction.commit().map_err(|e| self.failed(e))?;
-        Ok(value)
-    }
-
-    fn failed(&self, error: impl Into<redb::Error>) -> StateError {
-        StateError::of(&self.path, error.into())
+        let done = self.database.with(&self.path, |database| {
+            let mut transaction = database.begin_write()?;
+            transaction.set_two_phase_commit(true);
+            let value = body(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        });
+        done.map_err(|error| StateError::of(&self.path, error))
     }
 }
 

@@ -3,6 +3,7 @@
 //! A new one is made under another name and renamed, so that an empty or short file is always damage, never a
 //! beginning: a device whose marks were lost must not go on as if it had none.
 
+use super::handle::Handle;
 use super::{DOCUMENTS, DirLock, GRANTED, INSTALLED, State, StateError, VALUES};
 use crate::durable;
 use redb::{Builder, Database, ReadableTable as _};
@@ -55,6 +56,7 @@ impl State {
 
     fn load(path: &Path, lock: DirLock) -> Result<Self, StateError> {
         let database = builder().open(path).map_err(|e| StateError::of(path, e.into()))?;
+        let database = Handle::new(database);
         let state = Self { path: path.into(), database, boot: 0, reports: AtomicU64::new(0), _lock: lock };
         let found = state.read(|transaction| {
             Ok(transaction.open_table(VALUES)?.get(FORMAT)?.map_or(0, |v| number(v.value())))
@@ -66,7 +68,7 @@ impl State {
     }
 }
 
-fn builder() -> Builder {
+pub(super) fn builder() -> Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     builder
