@@ -1,10 +1,15 @@
-//! Samara's lab: runs the real binaries in network namespaces with links of known rate, and judges the run by
-//! numbers.
+//! Samara's rehearsal room: one plan, run in virtual time or with the real binaries, judged by the same numbers.
 //!
-//! The lab knows the product only from outside, by its commands, its log and the bytes on its links: it depends
-//! on `samara-protocol` for the report of a run and on no other part. A plan (`sim/plans/*.toml`) says which
-//! devices, which links, what goes wrong and when, and which numbers must come out.
+//! A plan (`sim/plans/*.toml`) says which devices, which links, what goes wrong and when, and which numbers must come
+//! out. The simulator ([`world`]) drives the state machines of `samara-protocol` that the daemon drives. The lab
+//! ([`lab`]) runs the product in network namespaces and knows it only from outside, by its commands, its log and the
+//! bytes on its links. Both depend on `samara-protocol` and on no other part.
 
 pub mod cli;
+pub mod compare;
 pub mod lab;
+pub mod outcome;
 pub mod plan;
+pub mod simulate;
+pub mod verdict;
+pub mod world;

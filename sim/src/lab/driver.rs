@@ -3,11 +3,12 @@
 
 use super::netns::Net;
 use super::party::{Device, Seeder};
-use super::schedule::Schedule;
+
+use super::Interrupt;
 use super::site::{Received, Site};
 use super::watch::SeederEvent;
-use super::{Interrupt, device_name};
-use crate::plan::{Event, Milestone, Party, Plan, Verb};
+use crate::outcome::Point;
+use crate::plan::{Event, Milestone, Party, Plan, Schedule, Verb, device_name};
 use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use samara_protocol::measure::{DeviceReport, Run, RunReport};
@@ -35,7 +36,18 @@ pub struct Driver<'a> {
     seeder: Seeder,
     lines: Receiver<SeederEvent>,
     schedule: Schedule,
+    curve: Vec<Point>,
     bar: ProgressBar,
+}
+
+/// A run that came to its end.
+pub struct Finished {
+    /// The numbers.
+    pub report: RunReport,
+    /// The run on the way, as the seeder saw it.
+    pub curve: Vec<Point>,
+    /// What went wrong beside the numbers, a sentence each.
+    pub failures: Vec<String>,
 }
 
 /// The start of the clock, in both of its forms.
@@ -70,12 +82,13 @@ impl<'a> Driver<'a> {
             seeder: Seeder::new(site.seeder(net), sender),
             lines,
             schedule: Schedule::new(&plan.happenings),
+            curve: Vec::new(),
             bar: ProgressBar::new(1000).with_style(style),
         })
     }
 
-    /// Runs to the end; the sentences are what went wrong beside the numbers.
-    pub fn run(mut self) -> anyhow::Result<(RunReport, Vec<String>)> {
+    /// Runs to the end.
+    pub fn run(mut self) -> anyhow::Result<Finished> {
         self.start_devices()?;
         let wire_before = self.net.seeder_wire_bytes()?;
         let start = Start::now();
@@ -166,6 +179,8 @@ impl<'a> Driver<'a> {
                 let all = present as f64 * self.plan.artifact.bytes.0 as f64;
                 let fraction = have as f64 / all;
                 self.schedule.on_fraction(now, fraction);
+                let seeder_bytes = self.seeder.sent.total();
+                self.curve.push(Point { seconds: now, fraction, seeder_bytes });
                 self.bar.set_position((fraction.min(1.0) * 1000.0) as u64);
                 let copies = self.seeder.sent.total() as f64 / self.plan.artifact.bytes.0 as f64;
                 self.bar.set_message(format!("{copies:.3} copies sent"));
@@ -234,7 +249,7 @@ impl<'a> Driver<'a> {
         living_are_done && self.schedule.pending().next().is_none()
     }
 
-    fn report(mut self, start: Start, wire_bytes: u64) -> (RunReport, Vec<String>) {
+    fn report(mut self, start: Start, wire_bytes: u64) -> Finished {
         while let Ok(event) = self.lines.try_recv() {
             self.on_seeder(&event, start.seconds());
         }
@@ -275,7 +290,7 @@ impl<'a> Driver<'a> {
             duplicate_bytes,
             devices,
         });
-        (report, failures)
+        Finished { report, curve: self.curve, failures }
     }
 
     fn say(&self, what: &str) {

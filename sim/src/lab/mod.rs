@@ -11,17 +11,14 @@ mod files;
 mod netns;
 mod party;
 mod process;
-mod schedule;
 mod site;
 mod tools;
-mod verdict;
 mod watch;
 
-use crate::plan::Plan;
-use anyhow::{Context, bail};
+use crate::outcome::Outcome;
+use crate::plan::{LAB_DEVICES_MAX, Plan, device_name};
+use anyhow::{Context, bail, ensure};
 use netns::Net;
-use samara_protocol::measure::RunReport;
-use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,19 +37,6 @@ pub struct Options {
     pub work_dir: Option<PathBuf>,
     /// Whether the run's directory stays.
     pub keep: bool,
-}
-
-/// What came out.
-#[derive(Debug, Clone, Serialize)]
-pub struct Outcome {
-    /// The plan's name.
-    pub plan: String,
-    /// What the network really was, in words.
-    pub network: String,
-    /// The numbers.
-    pub report: RunReport,
-    /// One sentence for each expectation that failed.
-    pub failures: Vec<String>,
 }
 
 /// Set by SIGINT and SIGTERM, which then no longer end this process.
@@ -79,6 +63,17 @@ impl Interrupt {
 /// Runs a plan. Errors are those of the lab itself or of a process that broke down; a run that only misses its
 /// numbers is an [`Outcome`] with failures.
 pub fn run(plan: &Plan, options: &Options) -> anyhow::Result<Outcome> {
+    ensure!(
+        plan.devices.count <= LAB_DEVICES_MAX,
+        "{} has {} devices; the lab has room for {LAB_DEVICES_MAX}: samara-sim run can simulate it",
+        plan.name,
+        plan.devices.count
+    );
+    ensure!(
+        plan.simulated.is_none(),
+        "{} has a [simulated] table, which the lab cannot bring about: samara-sim run can",
+        plan.name
+    );
     tools::check_system()?;
     let samara = tools::binary(&options.bin_dir, "samara")?;
     let node = tools::binary(&options.bin_dir, "samara-node")?;
@@ -100,17 +95,18 @@ pub fn run(plan: &Plan, options: &Options) -> anyhow::Result<Outcome> {
     let site = site::Site::prepare(plan, &net, dir.path(), site::Programs { samara, node }, &interrupt)?;
     let mut finished =
         driver::Driver::new(plan, &net, &site, interrupt.clone()).and_then(driver::Driver::run);
-    if let Ok((report, failures)) = &mut finished {
-        failures.extend(verdict::failures(plan, report));
+    if let Ok(finished) = &mut finished {
+        finished.failures.extend(crate::verdict::failures(plan, &finished.report));
     }
-    let failed = finished.as_ref().map_or(interrupt.check().is_ok(), |(_, failures)| !failures.is_empty());
+    let failed =
+        finished.as_ref().map_or(interrupt.check().is_ok(), |finished| !finished.failures.is_empty());
     if options.keep {
         eprintln!("lab: files and logs are in {}", dir.keep().display());
     } else if failed {
         eprintln!("lab: the logs are in {}", keep_logs(dir.path(), plan)?.display());
     }
-    let (report, failures) = finished?;
-    Ok(Outcome { plan: plan.name.clone(), network, report, failures })
+    let driver::Finished { report, curve, failures } = finished?;
+    Ok(Outcome { plan: plan.name.clone(), network, seed: None, report, curve, failures })
 }
 
 fn work_dir(options: &Options) -> anyhow::Result<TempDir> {
@@ -136,9 +132,4 @@ fn keep_logs(from: &Path, plan: &Plan) -> anyhow::Result<PathBuf> {
         std::fs::copy(log, kept).with_context(|| format!("cannot keep {}", log.display()))?;
     }
     Ok(to)
-}
-
-/// What a device is called in reports, files and its enrollment.
-fn device_name(device: usize) -> String {
-    format!("d{device}")
 }

@@ -3,8 +3,8 @@
 
 use super::netns::Net;
 use super::process::Launch;
-use super::{Interrupt, device_name, files, tools};
-use crate::plan::{Discovery, Plan};
+use super::{Interrupt, files, tools};
+use crate::plan::{Discovery, Plan, device_name};
 use anyhow::{Context, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -5,9 +5,13 @@
 
 mod event;
 mod place;
+mod schedule;
+mod simulated;
 mod unit;
 
 pub use event::{Discovery, Event, Milestone, Moment, Party, Verb};
+pub use schedule::Schedule;
+pub use simulated::Simulated;
 pub use unit::{Rate, Size};
 
 use samara_protocol::measure::{LinkRates, lower_bound_seconds};
@@ -16,7 +20,9 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 /// More devices than this do not fit the lab's address plan, nor a machine.
-pub const DEVICES_MAX: usize = 250;
+pub const LAB_DEVICES_MAX: usize = 250;
+/// More devices than this do not fit the memory of a simulation.
+pub const DEVICES_MAX: usize = 20_000;
 
 /// TCP congestion controls of Linux; whether this machine has the one of a plan shows when it runs.
 const CONGESTION_CONTROLS: [&str; 16] = [
@@ -63,6 +69,9 @@ pub struct Plan {
     /// How the links behave.
     #[serde(default)]
     pub network: Network,
+    /// What only virtual time can do; the lab refuses a plan that has it.
+    #[serde(default)]
+    pub simulated: Option<Simulated>,
     #[serde(default)]
     events: Vec<Spanned<event::EventText>>,
     /// What happens when, in the order of the file.
@@ -280,6 +289,7 @@ impl Plan {
             let known = CONGESTION_CONTROLS.join(", ");
             return Err(("network.congestion_control", format!("is {algorithm:?}, expected one of {known}")));
         }
+        self.simulated.iter().try_for_each(|simulated| simulated.check(count))?;
         self.expect.check()
     }
 
@@ -290,6 +300,17 @@ impl Plan {
         let up = own.clone().find_map(|o| o.up).unwrap_or(self.devices.up);
         let down = own.find_map(|o| o.down).unwrap_or(self.devices.down);
         LinkRates { up: up.0, down: down.0 }
+    }
+
+    /// Whether a device is honest: all are in the lab.
+    pub fn is_honest(&self, device: usize) -> bool {
+        !self.simulated.as_ref().is_some_and(|simulated| simulated.liars.contains(&device))
+    }
+
+    /// The same plan without expectations that a simulation can't judge: it has no memory to measure.
+    pub fn as_simulated(&self) -> Self {
+        let expect = Expect { max_rss_mib: None, ..self.expect.clone() };
+        Self { expect, ..self.clone() }
     }
 
     /// Whether a device is away until an event brings it.
@@ -303,6 +324,11 @@ impl Plan {
         let links: Vec<LinkRates> = present.map(|device| self.link(device)).collect();
         lower_bound_seconds(self.artifact.bytes.0, self.seeder.up.0, &links)
     }
+}
+
+/// What a device is called in reports, files and its enrollment.
+pub fn device_name(device: usize) -> String {
+    format!("d{device}")
 }
 
 fn timeout_default() -> f64 {

@@ -77,7 +77,7 @@ fn an_event_has_exactly_one_moment() {
 
 #[test]
 fn numbers_out_of_range_name_their_key() {
-    assert!(refusal("count = 4", "count = 0").contains("`devices.count` is 0, expected 1 to 250"));
+    assert!(refusal("count = 4", "count = 0").contains("`devices.count` is 0, expected 1 to 20000"));
     assert!(refusal("who = 3,", "who = 9,").contains("`devices.overrides` names device 9"));
     assert!(refusal("kind = \"file\"", "kind = \"file\"\nfiles = 3").contains("`artifact.files`"));
 }
@@ -107,25 +107,24 @@ fn a_number_that_is_none_and_an_unknown_congestion_control_are_named_with_their_
 #[test]
 fn the_plans_of_this_repository_are_well_formed() {
     let plans = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans");
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(plans).unwrap() {
-        let plan = Plan::load(&entry.unwrap().path()).unwrap();
-        assert!(!plan.about.is_empty(), "{} says nothing about itself", plan.name);
-        names.push(plan.name);
-    }
-    names.sort();
-    let expected = [
-        "churn",
-        "late-joiner",
-        "many-files",
-        "safe-leave",
-        "seeder-restart",
-        "site-32",
-        "slow-holder",
-        "smoke",
-        "weak-uplink",
-    ];
-    assert_eq!(names, expected);
+    let names_in = |dir: &Path| {
+        let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let mut names: Vec<String> = files.filter(|path| path.is_file()).map(|path| name_of(&path)).collect();
+        names.sort();
+        names.join(" ")
+    };
+    assert_eq!(
+        names_in(&plans),
+        "churn equal-links late-joiner many-files one-slow-device safe-leave seeder-restart site-32 slow-holder smoke \
+         weak-uplink"
+    );
+    assert_eq!(names_in(&plans.join("simulated")), "dying-50 equal-50 liars-50 thousand weak-200 weak-50");
+}
+
+fn name_of(path: &Path) -> String {
+    let plan = Plan::load(path).unwrap();
+    assert!(!plan.about.is_empty(), "{} says nothing about itself", plan.name);
+    plan.name
 }
 
 #[test]
@@ -140,4 +139,24 @@ fn the_example_in_the_documentation_is_a_plan() {
 fn a_fault_is_told_once() {
     let error = anyhow::Error::new(parse("byte = 1").unwrap_err());
     assert_eq!(format!("{error:#}").matches("unknown field").count(), 1, "{error:#}");
+}
+
+#[test]
+fn what_only_the_simulator_can_do_is_checked_as_well() {
+    let with = |text: &str| parse(&format!("{GOOD}[simulated]\n{text}\n"));
+    let plan = with("seeder_latency_ms = 30\ndisk = \"20MiB\"\nliars = [2]").unwrap();
+    assert!(!plan.is_honest(2) && plan.is_honest(1));
+    assert_eq!(plan.simulated.unwrap().disk, Some(Size(20 << 20)));
+    for (text, fault) in [
+        ("liars = [4]", "`simulated.liars` names device 4, the last is 3"),
+        ("device_latency_ms = -1", "`simulated.device_latency_ms` is -1, expected milliseconds up to 10000"),
+        (
+            "seeder_latency_ms = nan",
+            "`simulated.seeder_latency_ms` is NaN, expected milliseconds up to 10000",
+        ),
+        ("lies = 1", "unknown field `lies`"),
+    ] {
+        let said = with(text).unwrap_err().to_string();
+        assert!(said.contains(fault), "{said}");
+    }
 }

@@ -48,7 +48,7 @@ fn join_ratio(plan: &Plan, report: &RunReport) -> Option<f64> {
     let late = (0..plan.devices.count).filter(|device| plan.joins_late(*device));
     let ratios: Option<Vec<f64>> = late
         .map(|device| {
-            let name = super::device_name(device);
+            let name = crate::plan::device_name(device);
             let seconds = report.per_device.iter().find(|entry| entry.device == name)?.seconds?;
             Some(seconds * plan.link(device).down as f64 / (plan.artifact.bytes.0 as f64 * 8.0))
         })

@@ -1,6 +1,6 @@
 //! Which event of a plan is due: a pure machine that is told what happens and is asked what to do.
 
-use crate::plan::{Event, Milestone, Moment};
+use super::{Event, Milestone, Moment};
 
 /// The events of a plan, each waiting, armed or done.
 #[derive(Debug)]

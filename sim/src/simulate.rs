@@ -1,0 +1,157 @@
+//! Runs in virtual time: one or many seeds side by side on the cores, judged as the lab judges.
+
+use crate::outcome::Outcome;
+use crate::plan::Plan;
+use crate::verdict;
+use crate::world::{Options, Simulated, World};
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use samara_protocol::measure::RunReport;
+use std::num::NonZero;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// More seeds than this are a mistake of typing.
+const SEEDS_MAX: u64 = 100_000;
+
+/// `7`, or `1..20`, both ends included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seeds(pub RangeInclusive<u64>);
+
+impl FromStr for Seeds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.trim().parse::<u64>().map_err(|_| format!("{text:?} is no seed"));
+        let seeds = match text.split_once("..") {
+            Some((first, last)) => number(first)?..=number(last)?,
+            None => number(text)?..=number(text)?,
+        };
+        match seeds.end().checked_sub(*seeds.start()) {
+            Some(more) if more < SEEDS_MAX => Ok(Self(seeds)),
+            Some(_) => Err(format!("expected at most {SEEDS_MAX} seeds")),
+            None => Err(format!("{text:?} ends before it begins, expected for example 1..20")),
+        }
+    }
+}
+
+/// A run and what only a simulation has.
+pub struct Done {
+    /// As the lab reports it.
+    pub outcome: Outcome,
+    /// Equal for equal runs.
+    pub digest: u64,
+    /// Inputs that machines handled.
+    pub inputs: u64,
+}
+
+/// Simulates a plan once.
+pub fn run(plan: &Plan, options: &Options, progress: impl FnMut(f64)) -> anyhow::Result<Done> {
+    let world = World::new(plan, options).with_context(|| format!("the artifact of {}", plan.name))?;
+    let Simulated { report, curve, mut faults, digest, inputs } = world.run(progress);
+    faults.extend(verdict::failures(&plan.as_simulated(), &report));
+    let network = format!(
+        "{} devices, seeder {}, devices {} up {} down, simulated",
+        plan.devices.count, plan.seeder.up, plan.devices.up, plan.devices.down
+    );
+    let outcome = Outcome {
+        plan: plan.name.clone(),
+        network,
+        seed: Some(options.seed),
+        report,
+        curve,
+        failures: faults,
+    };
+    Ok(Done { outcome, digest, inputs })
+}
+
+/// Simulates a plan with every seed, on all cores; in the order of the seeds.
+pub fn run_all(plan: &Plan, seeds: &Seeds, options: &Options) -> anyhow::Result<Vec<Done>> {
+    let next = AtomicU64::new(*seeds.0.start());
+    let done = Mutex::new(Vec::new());
+    let count = seeds.0.end() - seeds.0.start() + 1;
+    let bar = progress_bar(count)?;
+    let workers = cores().min(count as usize);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed > *seeds.0.end() {
+                        return;
+                    }
+                    let mut part_before = 0;
+                    let progress = |part: f64| {
+                        let part = (part.min(1.0) * 1000.0) as u64;
+                        bar.inc(part.saturating_sub(part_before));
+                        part_before = part;
+                    };
+                    let result = run(plan, &Options { seed, ..options.clone() }, progress);
+                    bar.inc(1000 - part_before);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((seed, result));
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(seed, _)| *seed);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Cores of this machine.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Several runs of one plan: a row for each seed, and the means.
+pub fn table(done: &[Done]) -> String {
+    let figures = |report: &RunReport| {
+        [
+            report.median_device_seconds,
+            report.p99_device_seconds,
+            report.last_device_seconds,
+            report.time_ratio,
+            Some(report.seeder_copies),
+            Some(report.total_copies),
+        ]
+    };
+    let row = |name: String, figures: [Option<f64>; 6]| {
+        let cells = figures.map(|f| f.map_or_else(|| format!("{:>10}", "-"), |f| format!("{f:>10.4}")));
+        format!("{name:>8}{}\n", cells.concat())
+    };
+    let heads = ["median s", "p99 s", "last s", "ratio", "seeder", "total"].map(|head| format!("{head:>10}"));
+    let mut table = format!("{:>8}{}\n", "seed", heads.concat());
+    let rows: Vec<[Option<f64>; 6]> = done.iter().map(|done| figures(&done.outcome.report)).collect();
+    for (done, figures) in done.iter().zip(&rows) {
+        table += &row(done.outcome.seed.unwrap_or_default().to_string(), *figures);
+    }
+    let mean = |column: usize| {
+        let known: Option<Vec<f64>> = rows.iter().map(|row| row[column]).collect();
+        known.map(|known| known.iter().sum::<f64>() / known.len() as f64)
+    };
+    table += &row("mean".into(), std::array::from_fn(mean));
+    table
+}
+
+fn progress_bar(runs: u64) -> anyhow::Result<ProgressBar> {
+    let style = ProgressStyle::with_template("simulating {bar:30} {percent:>3} %  {elapsed}  eta {eta}")
+        .context("the progress bar's template")?;
+    Ok(ProgressBar::new(runs * 1000).with_style(style))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_one_number_or_two_with_both_ends_included() {
+        assert_eq!("7".parse(), Ok(Seeds(7..=7)));
+        assert_eq!("1..20".parse(), Ok(Seeds(1..=20)));
+        for wrong in ["", "x", "3..1", "1..1000000", "-1", "1..2..3"] {
+            assert!(wrong.parse::<Seeds>().is_err(), "{wrong}");
+        }
+    }
+}

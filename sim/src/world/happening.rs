@@ -1,0 +1,205 @@
+//! Processes that start and end, and links that fail, as the plan says.
+
+use super::clock::Nanos;
+use super::peer::{PeerIndex, Process, address_of};
+use super::{Event, World};
+use crate::plan::{self, Milestone, Party, Verb};
+use samara_protocol::geometry::PieceIndex;
+use samara_protocol::id::SiteId;
+use samara_protocol::mesh::{Input, Mesh, MeshConfig};
+use samara_protocol::wire::ServeMode;
+use std::collections::BTreeMap;
+
+/// How long newly granted pieces may wait before the ledger is on disk.
+const LEDGER_NANOS: u64 = 1_000_000_000;
+/// A peer is heard by multicast within this time.
+const DISCOVERY_NANOS: u64 = 20_000_000;
+/// Peers that one hears of by multicast at most: on a larger site the answers of some get lost, and addresses travel
+/// from neighbour to neighbour.
+const HEARD_MAX: usize = 64;
+/// An enrollment, which every device shows in its hello.
+const ENROLLMENT_BYTES: usize = 760;
+/// Neighbours that a peer takes.
+const NEIGHBOURS_MAX: usize = 64;
+
+pub(super) const SITE: SiteId = SiteId([1; 16]);
+
+impl World {
+    pub(super) fn on_plan(&mut self, event: &plan::Event) {
+        for party in &event.who {
+            let peer = match party {
+                Party::Seeder => self.seeder(),
+                Party::Device(device) => *device as PeerIndex,
+            };
+            match event.verb {
+                Verb::Kill => self.end(peer, false),
+                Verb::Leave => {
+                    self.end(peer, true);
+                    if *party == Party::Seeder {
+                        self.on_milestone(Milestone::SeederLeft);
+                    }
+                }
+                Verb::Restart => self.start(peer, self.now),
+                Verb::Join => {
+                    self.peers[peer as usize].joined = Some(self.now);
+                    self.start(peer, self.now);
+                }
+                Verb::LinkDown => self.set_link(peer, false),
+                Verb::LinkUp => self.set_link(peer, true),
+            }
+        }
+    }
+
+    /// Begins to start a process; it listens a little later.
+    pub(super) fn start(&mut self, peer: PeerIndex, at: Nanos) {
+        let this = &mut self.peers[peer as usize];
+        this.life += 1;
+        this.is_started = true;
+        let life = this.life;
+        let hashed: u64 = self.contents.iter().map(|content| content.geometry.length()).sum();
+        let hash = if this.is_seeder { (hashed as f64 * self.costs.hash_ns_per_byte) as u64 } else { 0 };
+        self.agenda.push(at.plus(self.costs.start_ns + hash), Event::Start { peer, life });
+    }
+
+    pub(super) fn on_start(&mut self, peer: PeerIndex, life: u32) {
+        if self.peers[peer as usize].life != life {
+            return;
+        }
+        let this = &self.peers[peer as usize];
+        let (is_seeder, me) = (this.is_seeder, this.id);
+        let mode = if is_seeder { ServeMode::Grant } else { ServeMode::Pull };
+        let config = MeshConfig {
+            listen: vec![address_of(peer)],
+            enrollment: if is_seeder { Vec::new() } else { vec![0; ENROLLMENT_BYTES] },
+            neighbours_max: NEIGHBOURS_MAX,
+            peers: self.configured_peers(peer),
+            ..MeshConfig::new(me, SITE, "samara-sim", mode)
+        };
+        let mesh = Mesh::new(
+            config,
+            self.seed.wrapping_mul(0x9e37_79b9).wrapping_add(u64::from(peer)) ^ u64::from(life),
+        );
+        let process = Process {
+            mesh,
+            connections: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            ticket_next: 0,
+            parts: BTreeMap::new(),
+            unwritten: Vec::new(),
+            channels: BTreeMap::new(),
+            is_open: false,
+            disk_free_at: self.now,
+        };
+        self.peers[peer as usize].process = Some(Box::new(process));
+        self.take_documents(peer);
+        if is_seeder {
+            self.input(peer, Input::DevicesEnrolled(self.plan.devices.count));
+            self.agenda.push(self.now.plus(LEDGER_NANOS), Event::WriteLedger { life });
+        }
+        self.open_when_rolled_out(peer);
+        if self.plan.network.discovery == plan::Discovery::Mdns {
+            let wait = self.rng.below(DISCOVERY_NANOS as usize) as u64;
+            self.agenda.push(self.now.plus(wait), Event::Discover { peer, life });
+        } else {
+            self.later(peer, Input::Timeout);
+        }
+    }
+
+    fn configured_peers(&self, peer: PeerIndex) -> Vec<String> {
+        match self.plan.network.discovery {
+            plan::Discovery::Mdns => Vec::new(),
+            plan::Discovery::Static => {
+                (0..self.peers.len() as PeerIndex).filter(|other| *other != peer).map(address_of).collect()
+            }
+        }
+    }
+
+    /// What the state on disk holds is offered again; the seeder has its directory.
+    fn take_documents(&mut self, peer: PeerIndex) {
+        if self.peers[peer as usize].is_seeder {
+            self.peers[peer as usize].disk.documents = self.documents.numbers().collect();
+        }
+        let held: Vec<u32> = self.peers[peer as usize].disk.documents.iter().copied().collect();
+        for number in held {
+            let offer = self.documents.offer(number);
+            self.input(peer, Input::DocumentHeld { offer, from: None, replaces: None });
+        }
+    }
+
+    /// A newcomer and the others hear of each other.
+    pub(super) fn on_discover(&mut self, peer: PeerIndex, life: u32) {
+        if self.peers[peer as usize].life != life {
+            return;
+        }
+        let is_there = |other: &PeerIndex| {
+            let other = &self.peers[*other as usize];
+            other.process.is_some() && other.is_linked
+        };
+        let mut others: Vec<PeerIndex> =
+            (0..self.peers.len() as PeerIndex).filter(|other| *other != peer).filter(is_there).collect();
+        if others.len() > HEARD_MAX {
+            self.rng.shuffle(&mut others);
+            others.truncate(HEARD_MAX);
+        }
+        for other in others {
+            for (who, heard) in [(peer, other), (other, peer)] {
+                let id = self.peers[heard as usize].id;
+                self.input(who, Input::Heard { peer: id, addresses: vec![address_of(heard)] });
+            }
+        }
+    }
+
+    /// A process ends: with a word to its neighbours, or by SIGKILL (the kernel closes its connections then).
+    fn end(&mut self, peer: PeerIndex, in_order: bool) {
+        if in_order {
+            self.write_ledger();
+        }
+        let this = &mut self.peers[peer as usize];
+        this.life += 1;
+        this.is_started = false;
+        let Some(process) = this.process.take() else { return };
+        let swarms = self.contents.iter().filter_map(|content| process.mesh.swarm_stats(&content.hash));
+        for stats in swarms {
+            let this = &mut self.peers[peer as usize];
+            this.sent_before += stats.sent_bytes;
+            this.repaired_before += stats.repair_bytes;
+            this.received.duplicate += stats.duplicate_bytes;
+        }
+        self.timers.set(peer, None);
+        self.processors.clear(peer, self.now);
+        for id in process.connections.into_values() {
+            let side = self.connections[id as usize].side_of(peer);
+            self.close(id, side);
+        }
+    }
+
+    fn set_link(&mut self, peer: PeerIndex, is_up: bool) {
+        let this = &mut self.peers[peer as usize];
+        this.is_linked = is_up;
+        let (up, down) = (this.up, this.down);
+        let (up_rate, down_rate) = if is_up { self.rates_of(peer) } else { (0, 0) };
+        self.network.set_rate(up, up_rate, self.now);
+        self.network.set_rate(down, down_rate, self.now);
+        if is_up {
+            self.release_held(peer);
+        }
+    }
+
+    pub(super) fn on_write_ledger(&mut self, life: u32) {
+        let seeder = self.seeder();
+        if self.peers[seeder as usize].life == life {
+            self.write_ledger();
+            self.agenda.push(self.now.plus(LEDGER_NANOS), Event::WriteLedger { life });
+        }
+    }
+
+    fn write_ledger(&mut self) {
+        let seeder = self.seeder();
+        let this = &mut self.peers[seeder as usize];
+        let Some(process) = &mut this.process else { return };
+        let unwritten: Vec<(usize, PieceIndex)> = std::mem::take(&mut process.unwritten);
+        for (content, piece) in unwritten {
+            this.disk.granted[content].insert(piece);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The end of a run, and its report.
+
+use super::World;
+use crate::outcome::Point;
+use crate::plan::device_name;
+use samara_protocol::measure::{DeviceReport, Run, RunReport};
+use samara_protocol::mesh::SwarmStats;
+
+/// What came out of a world.
+#[derive(Debug, Clone)]
+pub struct Simulated {
+    /// The numbers, as the lab reports them.
+    pub report: RunReport,
+    /// The run on the way.
+    pub curve: Vec<Point>,
+    /// One sentence for each rule that was broken, and each event of the plan that never came.
+    pub faults: Vec<String>,
+    /// Equal for equal runs: a digest over everything that happened.
+    pub digest: u64,
+    /// Inputs that machines handled.
+    pub inputs: u64,
+}
+
+impl World {
+    pub(super) fn is_finished(&self) -> bool {
+        self.now > self.begin
+            && self.expected().all(|device| self.peers[device].verified.is_some())
+            && self.schedule.pending().next().is_none()
+    }
+
+    /// The devices that must finish: living and honest.
+    fn expected(&self) -> impl Iterator<Item = usize> {
+        (0..self.plan.devices.count)
+            .filter(|device| self.peers[*device].is_living() && self.plan.is_honest(*device))
+    }
+
+    /// Artifact bytes that the seeder sent in all its lives, and those of them that were repair.
+    pub(super) fn seeder_sent(&self) -> (u64, u64) {
+        let seeder = &self.peers[self.seeder() as usize];
+        let stats = self.stats_of(seeder);
+        let sent = |stats: &SwarmStats| (stats.sent_bytes, stats.repair_bytes);
+        stats.iter().map(sent).fold((seeder.sent_before, seeder.repaired_before), |all, (sent, repaired)| {
+            (all.0 + sent, all.1 + repaired)
+        })
+    }
+
+    fn stats_of(&self, peer: &super::Peer) -> Vec<SwarmStats> {
+        let Some(process) = &peer.process else { return Vec::new() };
+        self.contents.iter().filter_map(|content| process.mesh.swarm_stats(&content.hash)).collect()
+    }
+
+    pub(super) fn outcome(mut self) -> Simulated {
+        self.take_sample();
+        let mut faults = self.checker.sentences();
+        let pending = self.schedule.pending();
+        faults.extend(
+            pending.map(|e| format!("an event of the plan never came: {:?} ({:?})", e.verb, e.moment)),
+        );
+        let expected: Vec<usize> = self.expected().collect();
+        let duplicate_bytes = expected.iter().map(|device| self.duplicate_bytes(*device)).sum();
+        let (seeder_bytes, repair_bytes) = self.seeder_sent();
+        let seeder_link = self.peers[self.seeder() as usize].up;
+        let report = RunReport::new(Run {
+            artifact_bytes: self.plan.artifact.bytes.0,
+            lower_bound_seconds: self.plan.lower_bound_seconds(),
+            seeder_bytes,
+            seeder_wire_bytes: Some(self.network.carried(seeder_link) + self.seeder_control_bytes),
+            repair_bytes,
+            duplicate_bytes,
+            devices: expected.into_iter().map(|device| self.device_report(device)).collect(),
+        });
+        Simulated {
+            report,
+            faults,
+            digest: self.trace.digest(),
+            inputs: self.trace.inputs(),
+            curve: self.curve.points,
+        }
+    }
+
+    fn duplicate_bytes(&self, device: usize) -> u64 {
+        let peer = &self.peers[device];
+        let now: u64 = self.stats_of(peer).iter().map(|stats| stats.duplicate_bytes).sum();
+        peer.received.duplicate + now
+    }
+
+    fn device_report(&self, device: usize) -> DeviceReport {
+        let peer = &self.peers[device];
+        let from = peer.joined.unwrap_or(self.begin);
+        DeviceReport {
+            device: device_name(device),
+            seconds: peer.verified.map(|at| at.seconds_since(from)),
+            bytes_from_seeder: peer.received.from_seeder,
+            bytes_from_peers: peer.received.from_peers,
+            cpu_seconds: Some(self.processors.used_seconds(device as u32)),
+            peak_rss_bytes: None,
+            joined_seconds: peer.joined.map(|at| at.seconds_since(self.begin)),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A world made from a plan: peers with their links, contents, documents, dice.
+
+use super::agenda::Agenda;
+use super::alarms::Alarms;
+use super::checker::{Bounds, Checker};
+use super::clock::Nanos;
+use super::curve::Curve;
+use super::documents::Documents;
+use super::network::{Network, Sharing};
+use super::peer::{Disk, Peer, PeerIndex, Received, peer_id};
+use super::processor::Processors;
+use super::trace::Trace;
+use super::{Content, Options, World};
+use crate::plan::{ArtifactKind, Plan, Schedule};
+use samara_protocol::geometry::{Geometry, GeometryError};
+use samara_protocol::id::ContentHash;
+use samara_protocol::neighbour::Limits;
+use samara_protocol::piece_set::PieceSet;
+use samara_protocol::rng::Prng;
+use std::collections::BTreeSet;
+
+/// Devices up to which transfers share links exactly, unless said otherwise.
+const EXACT_DEVICES_MAX: usize = 1000;
+/// Devices up to which each device's enrollment is a document of its own that everybody fetches.
+const ENROLLED_DEVICES_MAX: usize = 250;
+/// Bytes of one entry of a tree's file list.
+const LIST_ENTRY_BYTES: u64 = 110;
+/// The queue of a full link, in time at its rate, as the lab sets it.
+const QUEUE_NANOS: u64 = 50_000_000;
+
+impl World {
+    /// A world in which nothing has happened yet.
+    pub fn new(plan: &Plan, options: &Options) -> Result<Self, GeometryError> {
+        let count = plan.devices.count;
+        let mut rng = Prng::new(options.seed);
+        let contents = contents(plan, &mut rng)?;
+        let sharing = if count <= EXACT_DEVICES_MAX { Sharing::Exact } else { Sharing::Local };
+        let mut network = Network::new(options.sharing.unwrap_or(sharing));
+        let peers: Vec<Peer> =
+            (0..=count).map(|index| peer(index, plan, &contents, &mut network, &mut rng)).collect();
+        let enrollments = if count <= ENROLLED_DEVICES_MAX { count as u32 } else { 0 };
+        let limits = Limits::default();
+        let simulated = plan.simulated.clone().unwrap_or_default();
+        let mut world = Self {
+            plan: plan.clone(),
+            seed: options.seed,
+            now: Nanos(0),
+            begin: Nanos::from_seconds(plan.settle),
+            rng,
+            costs: options.costs,
+            is_ideal: options.is_ideal,
+            disk_ns_per_byte: simulated.disk.map(|disk| 1e9 / disk.0 as f64),
+            seeder_latency_ns: (simulated.seeder_latency_ms * 1e6) as u64,
+            device_latency_ns: (simulated.device_latency_ms * 1e6) as u64,
+            queue_ns: if options.is_ideal { 0 } else { QUEUE_NANOS },
+            agenda: Agenda::new(),
+            timers: Alarms::default(),
+            processors: Processors::new(count + 1, options.cores),
+            network,
+            peers,
+            connections: Vec::new(),
+            dialling: BTreeSet::new(),
+            contents,
+            documents: Documents::new(enrollments),
+            liars: simulated.liars.iter().map(|liar| *liar as PeerIndex).collect(),
+            schedule: Schedule::new(&plan.happenings),
+            checker: Checker::new(Bounds {
+                frames_per_peer: limits.serve_queue_max + limits.serve_active_per_peer,
+                storing_per_peer: limits.storing_bytes_per_peer_max,
+            }),
+            trace: Trace::default(),
+            curve: Curve::new(Nanos::from_seconds(plan.settle), plan.lower_bound_seconds()),
+            scratch: Vec::new(),
+            seeder_control_bytes: 0,
+            bytes_stored: 0,
+            handled: 0,
+        };
+        for device in (0..count).filter(|device| !plan.joins_late(*device)) {
+            world.start(device as PeerIndex, Nanos(0));
+        }
+        world.start(count as PeerIndex, world.begin);
+        Ok(world)
+    }
+
+    /// Bits per second up and down.
+    pub(super) fn rates_of(&self, peer: PeerIndex) -> (u64, u64) {
+        rates(&self.plan, peer as usize)
+    }
+}
+
+fn rates(plan: &Plan, index: usize) -> (u64, u64) {
+    if index == plan.devices.count {
+        return (plan.seeder.up.0, UNLIMITED);
+    }
+    let link = plan.link(index);
+    (link.up, link.down)
+}
+
+/// The seeder's downlink has no limit: faster than anything that is simulated.
+const UNLIMITED: u64 = 100_000_000_000;
+
+fn peer(index: usize, plan: &Plan, contents: &[Content], network: &mut Network, rng: &mut Prng) -> Peer {
+    let is_seeder = index == plan.devices.count;
+    let (up, down) = rates(plan, index);
+    let empty: Vec<PieceSet> = contents.iter().map(|c| PieceSet::empty(c.geometry.pieces())).collect();
+    let full: Vec<PieceSet> = contents.iter().map(|c| PieceSet::full(c.geometry.pieces())).collect();
+    Peer {
+        id: peer_id(index as PeerIndex, rng),
+        is_seeder,
+        up: network.add_link(up),
+        down: network.add_link(down),
+        disk: Disk {
+            have: if is_seeder { full } else { empty.clone() },
+            granted: empty,
+            documents: BTreeSet::new(),
+        },
+        process: None,
+        life: 0,
+        is_started: false,
+        is_linked: true,
+        joined: None,
+        verified: None,
+        received: Received::default(),
+        sent_before: 0,
+        repaired_before: 0,
+    }
+}
+
+fn contents(plan: &Plan, rng: &mut Prng) -> Result<Vec<Content>, GeometryError> {
+    let artifact = &plan.artifact;
+    let list = match artifact.kind {
+        ArtifactKind::File => None,
+        ArtifactKind::Tree => Some(artifact.files as u64 * LIST_ENTRY_BYTES),
+    };
+    let lengths = list.into_iter().chain([artifact.bytes.0]);
+    lengths
+        .map(|length| {
+            let mut hash = [0; 32];
+            hash.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&rng.next_u64().to_le_bytes()));
+            Ok(Content { hash: ContentHash(hash), geometry: Geometry::for_length(length)? })
+        })
+        .collect()
+}

@@ -1,0 +1,90 @@
+//! Plans drawn from a seed, with everything that may go wrong at once: no rule is broken, and who lives finishes.
+
+use super::*;
+use std::fmt::Write as _;
+
+/// Plans of the normal tests.
+const PLANS: u64 = 300;
+
+/// Seeds of plans that once failed, and what they showed.
+const ONCE_FAILED: [(u64, &str); 0] = [];
+
+/// A plan: links, an artifact, liars, and a few events, of which some come in pairs.
+fn draw(seed: u64) -> String {
+    let mut rng = Prng::new(seed);
+    let mut pick = |from: &[u64]| from[rng.below(from.len())];
+    let devices = pick(&[2, 3, 5, 8, 12]);
+    let (up, down, seeder) = (pick(&[5, 20, 100]), pick(&[10, 100]), pick(&[5, 20, 100]));
+    let bytes = pick(&[1, 900, 3000]);
+    let kind = if pick(&[0, 0, 1]) == 1 { "\"tree\"\nfiles = 20" } else { "\"file\"" };
+    let discovery = if pick(&[0, 1]) == 0 { "mdns" } else { "static" };
+    let mut plan = format!(
+        "timeout = 300\nsettle = {}\n[devices]\ncount = {devices}\nup = \"{up}mbit\"\ndown = \"{down}mbit\"\n\
+         [seeder]\nup = \"{seeder}mbit\"\n[artifact]\nkind = {kind}\nbytes = \"{bytes}KiB\"\n\
+         [network]\ndiscovery = \"{discovery}\"\n",
+        pick(&[0, 1, 5])
+    );
+    let at = |pick: &mut dyn FnMut(&[u64]) -> u64| match pick(&[0, 1, 2]) {
+        0 => format!("at = 0.{}", pick(&[1, 4, 9])),
+        1 => format!("at = {}", pick(&[1, 2, 4])),
+        _ => format!("at_fraction = 0.{}", pick(&[1, 3, 5, 8])),
+    };
+    let mut add = |when: &str, after: u64, verb: &str, who: &str| {
+        // Writing to a string can't fail.
+        let _ = write!(plan, "[[events]]\n{when}\nafter = {after}\ndo = \"{verb}\"\nwho = {who}\n");
+    };
+    // The last device is left alone, so that somebody always lives.
+    for device in 0..devices - 1 {
+        let when = at(&mut pick);
+        let (after, who) = (pick(&[0, 1, 3, 15]), device.to_string());
+        match pick(&[0, 1, 2, 3, 4, 5, 6, 7, 8]) {
+            0 => add(&when, 0, "kill", &who),
+            1 | 2 => {
+                add(&when, 0, "kill", &who);
+                add(&when, after, "restart", &who);
+            }
+            3 => {
+                add(&when, 0, "link_down", &who);
+                add(&when, after, "link_up", &who);
+            }
+            4 => add(&format!("at = {}", pick(&[1, 4, 20])), after, "join", &who),
+            _ => {}
+        }
+    }
+    match pick(&[0, 1, 2, 3]) {
+        0 => {
+            let when = at(&mut pick);
+            add(&when, 0, "kill", "\"seeder\"");
+            add(&when, pick(&[1, 5]), "restart", "\"seeder\"");
+        }
+        1 => add("on = \"safe_to_leave\"", 0, "leave", "\"seeder\""),
+        _ => {}
+    }
+    if pick(&[0, 1, 2]) == 0 {
+        plan += "[simulated]\n";
+        let _ = writeln!(plan, "seeder_latency_ms = {}\ndisk = \"{}MiB\"", pick(&[0, 40]), pick(&[1, 50]));
+    }
+    plan
+}
+
+fn check(seed: u64) {
+    let text = draw(seed);
+    let plan = Plan::parse(Path::new("drawn.toml"), &text).unwrap();
+    let done = World::new(&plan, &Options::new(seed)).unwrap().run(|_| ());
+    // With too few devices left it is never safe to leave, and the seeder stays.
+    let is_fault = |fault: &&String| !fault.starts_with("an event of the plan never came: Leave");
+    let faults: Vec<&String> = done.faults.iter().filter(is_fault).collect();
+    assert_eq!(faults, Vec::<&String>::new(), "seed {seed} of\n{text}");
+    let report = done.report;
+    assert_eq!(report.verified, report.devices, "seed {seed} of\n{text}\n{}", report.table());
+}
+
+#[test]
+fn in_every_drawn_plan_no_rule_is_broken_and_who_lives_finishes() {
+    (0..PLANS).for_each(check);
+}
+
+#[test]
+fn plans_that_once_failed_do_not_fail_again() {
+    ONCE_FAILED.iter().for_each(|(seed, _)| check(*seed));
+}

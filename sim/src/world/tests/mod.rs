@@ -1,0 +1,149 @@
+//! Whole runs, small ones: what a plan does to a site, and what must hold all the same.
+
+mod drawn;
+
+use super::*;
+use std::path::Path;
+
+const SMALL: &str = "timeout = 120\n[devices]\ncount = 8\nup = \"200mbit\"\ndown = \"200mbit\"\n\
+    [seeder]\nup = \"20mbit\"\n[artifact]\nkind = \"file\"\nbytes = \"16MiB\"\n";
+
+/// Runs a plan; no rule may be broken, whatever happens.
+fn run(text: &str, seed: u64) -> Simulated {
+    let plan = Plan::parse(Path::new("x.toml"), text).unwrap();
+    let done = World::new(&plan, &Options::new(seed)).unwrap().run(|_| ());
+    assert_eq!(done.faults, Vec::<String>::new(), "seed {seed}");
+    done
+}
+
+fn event(when: &str, verb: &str, who: &str) -> String {
+    format!("[[events]]\n{when}\ndo = \"{verb}\"\nwho = {who}\n")
+}
+
+#[test]
+fn a_seed_repeats_a_run_and_another_seed_is_another_run() {
+    let (one, again, other) = (run(SMALL, 1), run(SMALL, 1), run(SMALL, 2));
+    assert_eq!((one.digest, &one.report, &one.curve), (again.digest, &again.report, &again.curve));
+    assert_ne!(one.digest, other.digest);
+}
+
+#[test]
+fn a_release_reaches_all_devices_and_leaves_the_seeder_once() {
+    let report = run(SMALL, 3).report;
+    assert_eq!((report.verified, report.repair_bytes), (8, 0));
+    assert!(report.seeder_copies < 1.001, "{}", report.seeder_copies);
+    assert!(report.time_ratio.is_some_and(|ratio| ratio < 1.15), "{:?}", report.time_ratio);
+}
+
+#[test]
+fn what_the_wire_carries_beside_the_artifact_is_what_the_lab_counts() {
+    let copies = run(SMALL, 4).report.seeder_wire_copies.unwrap();
+    assert!((1.05..1.07).contains(&copies), "{copies}");
+}
+
+#[test]
+fn a_tree_has_two_contents_and_is_complete_with_both() {
+    let tree = SMALL.replace("\"file\"", "\"tree\"\nfiles = 500");
+    assert_eq!(run(&tree, 5).report.verified, 8);
+}
+
+#[test]
+fn a_killed_device_comes_back_with_what_was_on_its_disk() {
+    let text = SMALL.to_owned()
+        + &event("at_fraction = 0.4", "kill", "[1, 2]")
+        + &event("at_fraction = 0.4\nafter = 3", "restart", "[1, 2]");
+    let report = run(&text, 6).report;
+    assert_eq!(report.verified, 8);
+    // What was verified before is not fetched again: at most what was under way.
+    for device in &report.per_device {
+        let received = device.bytes_from_seeder + device.bytes_from_peers;
+        assert!(received <= (16 << 20) + (1 << 20), "{device:?}");
+    }
+}
+
+#[test]
+fn a_device_whose_link_is_dead_for_good_is_not_waited_for_and_what_it_alone_held_is_granted_again() {
+    let report = run(&(SMALL.to_owned() + &event("at_fraction = 0.3", "link_down", "3")), 7).report;
+    assert_eq!((report.devices, report.verified), (7, 7));
+    assert!(report.seeder_copies < 1.05, "{}", report.seeder_copies);
+}
+
+#[test]
+fn a_link_that_comes_back_goes_on() {
+    let text = SMALL.to_owned() + &event("at = 2", "link_down", "3") + &event("at = 4", "link_up", "3");
+    assert_eq!(run(&text, 8).report.verified, 8);
+}
+
+#[test]
+fn a_seeder_that_dies_goes_on_where_its_ledger_ended() {
+    let text = SMALL.to_owned()
+        + &event("at_fraction = 0.4", "kill", "\"seeder\"")
+        + &event("at_fraction = 0.4\nafter = 2", "restart", "\"seeder\"");
+    let report = run(&text, 9).report;
+    assert_eq!(report.verified, 8);
+    // The ledger is written once a second: so much of the uplink may be granted again.
+    assert!(report.seeder_copies < 1.2, "{}", report.seeder_copies);
+}
+
+#[test]
+fn when_it_is_safe_to_leave_the_seeder_and_one_holder_may_die_at_once() {
+    let text = SMALL.to_owned()
+        + &event("on = \"safe_to_leave\"", "kill", "\"seeder\"")
+        + &event("on = \"safe_to_leave\"", "kill", "4");
+    assert_eq!(run(&text, 10).report.verified, 7);
+}
+
+#[test]
+fn a_late_device_gets_everything_from_its_peers() {
+    let text = SMALL.to_owned()
+        + &event("on = \"safe_to_leave\"", "leave", "\"seeder\"")
+        + &event("on = \"seeder_left\"\nafter = 2", "join", "0");
+    let report = run(&text, 11).report;
+    let late = report.per_device.iter().find(|device| device.joined_seconds.is_some()).unwrap();
+    assert_eq!((report.verified, late.bytes_from_seeder), (8, 0));
+    assert!(late.seconds.is_some_and(|seconds| seconds < 3.0), "{late:?}");
+}
+
+#[test]
+fn liars_keep_no_honest_device_from_finishing() {
+    let report = run(&(SMALL.to_owned() + "[simulated]\nliars = [2, 5]\n"), 12).report;
+    assert_eq!((report.devices, report.verified), (6, 6));
+}
+
+#[test]
+fn a_slow_disk_is_the_bound_where_it_is_slower_than_the_link() {
+    let report = run(&(SMALL.to_owned() + "[simulated]\ndisk = \"1MiB\"\n"), 13).report;
+    let last = report.last_device_seconds.unwrap();
+    assert!((16.0..18.0).contains(&last), "{last}");
+}
+
+#[test]
+fn a_long_path_to_the_seeder_is_kept_full() {
+    let text = SMALL.replace("16MiB", "48MiB") + "[simulated]\nseeder_latency_ms = 30\n";
+    let report = run(&text, 14).report;
+    assert!(report.time_ratio.is_some_and(|ratio| ratio < 1.2), "{:?}", report.time_ratio);
+}
+
+#[test]
+fn a_site_that_is_too_large_for_a_full_mesh_finishes_as_well() {
+    let large = SMALL.replace("count = 8", "count = 80").replace("16MiB", "4MiB");
+    assert_eq!(run(&large, 15).report.verified, 80);
+}
+
+#[test]
+fn where_all_links_are_equal_no_uplink_idles_for_long() {
+    let equal = SMALL.replace("200mbit", "20mbit").replace("count = 8", "count = 20");
+    let plan = Plan::parse(Path::new("x.toml"), &equal).unwrap();
+    let done = World::new(&plan, &Options::ideal(16)).unwrap().run(|_| ());
+    assert_eq!((done.faults, done.report.verified), (Vec::new(), 20));
+    assert!(done.report.time_ratio.is_some_and(|ratio| ratio < 1.45), "{:?}", done.report.time_ratio);
+}
+
+#[test]
+fn pieces_that_only_liars_hold_reach_the_honest_devices_all_the_same() {
+    // Two liars held one piece, so it seemed to have spread, and no honest device ever got it.
+    let plan = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/simulated/liars-50.toml");
+    let done = World::new(&Plan::load(&plan).unwrap(), &Options::ideal(8)).unwrap().run(|_| ());
+    assert_eq!((done.faults, done.report.verified), (Vec::new(), 45));
+    assert!(done.report.seeder_copies < 1.03, "{}", done.report.seeder_copies);
+}
