@@ -215,6 +215,13 @@ impl Config {
             );
             return value("log.level", format!("{:?}", self.log.level), expected);
         }
+        if self.install.root.starts_with(&self.data_dir) {
+            let expected = format!(
+                "a directory outside data_dir ({}): releases would replace what the daemon keeps there",
+                self.data_dir.display()
+            );
+            return value("install.root", format!("{:?}", self.install.root), expected);
+        }
         let socket = self.socket();
         let bytes = socket.as_os_str().len();
         if bytes > SOCKET_PATH_BYTES_MAX {

@@ -45,7 +45,7 @@ impl Phase {
 }
 
 /// Work on one release.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Work {
     pub(super) release: Verified<Release>,
     pub(super) rollout: DocumentId,
@@ -64,8 +64,8 @@ impl Agent {
         let Some(release) = self.documents.releases.get(&id).cloned() else { return };
         let blobs = blobs_for(&release, &self.facts);
         // What an install under way will leave in place the journal does not yet say.
-        let is_in_place = self.installing.is_none() && self.is_in_journal(&release);
-        let phase = if is_in_place { Phase::Installed } else { Phase::Downloading };
+        let is_installed = self.installing.is_none() && self.is_in_place(&release);
+        let phase = if is_installed { Phase::Installed } else { Phase::Downloading };
         tracing::info!(release = %id, version = release.version, product = release.product, "release wanted");
         let work =
             Work { release, rollout, blobs, sealed: BTreeSet::new(), open: BTreeSet::new(), phase, tries: 0 };
@@ -74,12 +74,11 @@ impl Agent {
         self.on_sealed(id).await;
     }
 
-    /// An install may have replaced what another wanted release had in place, or have been of one that is wanted no more.
+    /// An install may have replaced what another wanted release had in place, or have been of one that is wanted no more;
+    /// and somebody may have removed what was installed.
     pub(super) async fn look_again(&mut self) {
         let is_gone = |(id, work): &(&DocumentId, &Work)| {
-            work.phase == Phase::Installed
-                && !self.aside.contains_key(id)
-                && !self.is_in_journal(&work.release)
+            work.phase == Phase::Installed && !self.aside.contains_key(id) && !self.is_in_place(&work.release)
         };
         let gone: Vec<DocumentId> = self.work.iter().filter(is_gone).map(|(id, _)| *id).collect();
         for id in gone {
@@ -90,11 +89,12 @@ impl Agent {
         }
     }
 
-    /// Whether all that this device installs of a release is in place.
-    pub(super) fn is_in_journal(&self, release: &Verified<Release>) -> bool {
+    /// Whether all that this device installs of a release is in place: by the journal, and still there.
+    pub(super) fn is_in_place(&self, release: &Verified<Release>) -> bool {
         let in_place = |artifact: &Artifact| {
             let installed = self.parts.state.installed(&artifact.destination);
-            installed.is_ok_and(|there| there == Some(release.id()))
+            let place = self.parts.install_root.join(&artifact.destination);
+            installed.is_ok_and(|there| there == Some(release.id())) && place.exists()
         };
         let mut artifacts = artifacts_for(release, &self.facts).peekable();
         artifacts.peek().is_some() && artifacts.all(in_place)
@@ -181,6 +181,7 @@ impl Agent {
 
     /// The disk is full: the rest of the site goes on, this device waits for room.
     pub(super) fn on_no_space(&mut self, content: ContentHash) {
+        self.stopped.insert(content);
         let concerned: Vec<_> = self.work_with(content).collect();
         for id in concerned {
             let Some(work) = self.work.get_mut(&id) else { continue };
@@ -209,22 +210,27 @@ impl Agent {
                 self.on_complete(content).await;
             }
         }
+        if self.installing.is_none() {
+            self.look_again().await;
+        }
+        self.purge().await;
+        for content in std::mem::take(&mut self.stopped) {
+            self.parts.mesh.tell(Input::Intake { content, open: true }).await;
+        }
         let ids: Vec<_> = self.work.keys().copied().collect();
         for id in ids {
             let Some(work) = self.work.get_mut(&id) else { continue };
             match &work.phase {
                 Phase::WaitingForSpace(_) => {
-                    let open: Vec<_> = work.open.iter().copied().collect();
                     self.report().await;
-                    for content in open {
-                        self.parts.mesh.tell(Input::Intake { content, open: true }).await;
-                    }
                     if let Some(work) = self.work.get_mut(&id) {
                         work.phase = Phase::Downloading;
                     }
                     self.open_swarms(id).await;
                     self.on_sealed(id).await;
                 }
+                // A copy for others found no room, or could not be opened.
+                Phase::Installed if work.open.len() < work.blobs.len() => self.open_swarms(id).await,
                 Phase::Failed { retry_at, .. } if *retry_at <= Instant::now() => {
                     work.phase = Phase::Verified;
                     self.start_install().await;
@@ -248,6 +254,31 @@ impl Agent {
         }
     }
 
+    /// Deletes what only the releases to be purged need, whatever else is under way; an install may still read it.
+    pub(super) async fn purge(&mut self) {
+        if self.installing.is_some() {
+            return;
+        }
+        let held = self.parts.store.contents().await;
+        for id in std::mem::take(&mut self.to_purge) {
+            let Some(release) = self.documents.releases.get(&id) else { continue };
+            let is_wanted = |content: ContentHash| {
+                self.work.values().any(|work| work.blobs.iter().any(|blob| blob.content == content))
+            };
+            let contents = release.blobs().into_iter().map(|blob| blob.content);
+            let gone: Vec<_> = contents.filter(|c| held.contains(c) && !is_wanted(*c)).collect();
+            for content in gone {
+                self.remove(content).await;
+            }
+        }
+    }
+
+    async fn remove(&self, content: ContentHash) {
+        if let Err(error) = self.parts.store.remove(content).await {
+            tracing::error!(%error, %content, "cannot remove a content");
+        }
+    }
+
     /// Frees the copies of releases that were superseded, once their successor is in place.
     pub(super) async fn forget_unwanted(&mut self) {
         if self.work.iter().any(|(id, w)| w.phase != Phase::Installed && !self.aside.contains_key(id)) {
@@ -263,9 +294,7 @@ impl Agent {
             if wanted.contains_key(&content) {
                 continue;
             }
-            if let Err(error) = self.parts.store.remove(content).await {
-                tracing::error!(%error, %content, "cannot remove a content");
-            }
+            self.remove(content).await;
         }
     }
 }

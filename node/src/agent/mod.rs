@@ -70,6 +70,10 @@ pub struct Agent {
     aside: BTreeMap<DocumentId, Aside>,
     /// Complete contents that could not be made durable yet.
     unsealed: BTreeSet<ContentHash>,
+    /// Contents that the mesh asks for no more because the disk was full.
+    stopped: BTreeSet<ContentHash>,
+    /// Withdrawn releases whose copies are to go.
+    to_purge: BTreeSet<DocumentId>,
     reporter: Reporter,
     installing: Option<DocumentId>,
     installed: mpsc::Sender<InstallResult>,
@@ -89,6 +93,8 @@ impl Agent {
             work: BTreeMap::new(),
             aside: BTreeMap::new(),
             unsealed: BTreeSet::new(),
+            stopped: BTreeSet::new(),
+            to_purge: BTreeSet::new(),
             reporter,
             installing: None,
             installed,
@@ -221,6 +227,10 @@ impl Agent {
         if purge || unfinished {
             self.drop_work(release).await;
             self.forget_unwanted().await;
+        }
+        if purge {
+            self.to_purge.insert(release);
+            self.purge().await;
         }
         unfinished
     }

@@ -73,7 +73,7 @@ impl Agent {
     /// Looks again which of the releases that are not wanted are in place.
     pub(super) fn look_in_place(&mut self) {
         let is_in_place = |id: &DocumentId| {
-            self.documents.releases.get(id).is_some_and(|release| self.is_in_journal(release))
+            self.documents.releases.get(id).is_some_and(|release| self.is_in_place(release))
         };
         let in_place: Vec<bool> = self.aside.keys().map(is_in_place).collect();
         for (aside, is_in_place) in self.aside.values_mut().zip(in_place) {

@@ -111,3 +111,37 @@ async fn the_work_on_a_release_ends_when_its_release_or_its_rollout_is_believed_
         assert!(bench.agent.installing.is_none());
     }
 }
+
+impl Bench {
+    /// Brings the release to its place.
+    async fn install(&mut self) {
+        self.fill().await;
+        self.agent.on_event(MeshEvent::Complete(content())).await;
+        let (release, result) = self.results.recv().await.unwrap();
+        self.agent.on_installed(release, result).await;
+        assert_eq!(self.phase(), &Phase::Installed);
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_removed_is_put_in_place_again() {
+    let mut bench = Bench::new().await;
+    bench.install().await;
+    let place = bench.dir.path().join("install/app");
+    std::fs::remove_file(&place).unwrap();
+    bench.agent.retry().await;
+    let (release, result) = bench.results.recv().await.unwrap();
+    bench.agent.on_installed(release, result).await;
+    assert_eq!((bench.phase(), std::fs::read(place).unwrap().as_slice()), (&Phase::Installed, BYTES));
+}
+
+#[tokio::test]
+async fn the_copies_of_a_withdrawn_release_go_while_another_one_is_still_unfinished() {
+    let mut bench = Bench::new().await;
+    bench.install().await;
+    let id = bench.release;
+    let unfinished = Work { phase: Phase::Downloading, blobs: Vec::new(), ..bench.agent.work[&id].clone() };
+    bench.agent.work.insert(DocumentId([9; 32]), unfinished);
+    bench.agent.withdraw(id, true).await;
+    assert_eq!(bench.agent.parts.store.contents().await, []);
+}

@@ -25,6 +25,7 @@ fn every_mistake_names_the_line_the_key_and_what_was_expected() {
         ("trust_root = 1", vec!["line 1", "string", "1"]),
         ("trust_root = \"root.json\"\ndata_dir = \"data\"\n", vec!["install"]),
         (&LEAST.replace("root = \"install\"", ""), vec!["line 3", "install", "root"]),
+        (&LEAST.replace("\"install\"", "\"data/x\""), vec!["install.root", "data/x", "outside data_dir"]),
         (&LEAST.replace("data_dir", "datadir"), vec!["line 2", "datadir", "data_dir"]),
         (&format!("{LEAST}mode = 7\n"), vec!["line 5", "mode", "root"]),
         (&format!("{LEAST}[instal]\n"), vec!["line 5", "instal", "install"]),
