@@ -6,6 +6,7 @@
 //! verified documents and the state of contents, never traffic.
 
 mod documents;
+mod ledger;
 mod parting;
 
 use super::alarms::Alarms;
@@ -17,7 +18,7 @@ use super::serving::Serving;
 use super::store::{Loss, Store, StoreError};
 use crate::state::State;
 use bytes::Bytes;
-use samara_protocol::geometry::{Geometry, PieceIndex, PieceRange};
+use samara_protocol::geometry::{Geometry, PieceRange};
 use samara_protocol::id::{ContentHash, PeerId};
 use samara_protocol::mesh::{Action, Input, Mesh, MeshConfig, StoreFault, Ticket};
 use samara_protocol::time::Timestamp;
@@ -85,7 +86,7 @@ pub async fn start(
         tickets: BTreeMap::new(),
         ticket_next: 0,
         geometries: BTreeMap::new(),
-        granted: BTreeMap::new(),
+        granted: ledger::Ledger::default(),
         listen: Vec::new(),
         admitted: BTreeMap::new(),
         desk: documents::Desk::new(jobs),
@@ -130,7 +131,7 @@ struct Driver {
     tickets: BTreeMap<Ticket, Bytes>,
     ticket_next: u64,
     geometries: BTreeMap<ContentHash, Geometry>,
-    granted: BTreeMap<ContentHash, Vec<PieceIndex>>,
+    granted: ledger::Ledger,
     listen: Vec<String>,
     admitted: BTreeMap<PeerId, Member>,
     serving: Serving,
@@ -165,10 +166,10 @@ impl Driver {
                 Some(event) = inbox.net_events.recv() => self.on_net(event),
                 loss = store.next_loss() => self.on_loss(loss),
                 () = sleep_until(timeout) => self.handle(Input::Timeout),
-                _ = ledger.tick() => self.write_ledger().await,
+                _ = ledger.tick() => self.granted.write(self.state.clone()).await,
             }
         }
-        self.write_ledger().await;
+        self.granted.write(self.state.clone()).await;
         self.serving.abort();
         // The network's task may be waiting for room in the queue that nobody reads any more.
         drop(inbox);
@@ -319,7 +320,7 @@ impl Driver {
             }
             Action::PieceStored { .. } => {}
             Action::ContentComplete { content } => self.outbox.push_back(MeshEvent::Complete(content)),
-            Action::Granted { content, piece, .. } => self.granted.entry(content).or_default().push(piece),
+            Action::Granted { content, piece, .. } => self.granted.add(content, piece),
             Action::CheckDocument { peer, envelope } => self.check_document(peer, envelope),
             Action::ReadDocument { peer, id } => self.read_document(peer, id),
             Action::Dial { peer, addresses } => self.net.dial(peer, addresses),
@@ -347,16 +348,6 @@ impl Driver {
             };
             let _ = done.send(input).await;
         });
-    }
-
-    async fn write_ledger(&mut self) {
-        for (content, pieces) in std::mem::take(&mut self.granted) {
-            let state = self.state.clone();
-            let written = tokio::task::spawn_blocking(move || state.add_granted(content, &pieces)).await;
-            if let Ok(Err(error)) = written {
-                tracing::error!(%error, "cannot write the ledger of grants");
-            }
-        }
     }
 }
 
