@@ -81,6 +81,12 @@ impl Offer {
         self.releases.iter().any(|offered| offered.id() == release)
     }
 
+    /// Whether no other known release has its product and version: then a device that names both means this one.
+    pub(super) fn is_alone_in_its_version(&self, release: &Verified<Release>) -> bool {
+        let same = |r: &&Verified<Release>| r.product == release.product && r.version == release.version;
+        self.documents.releases.values().filter(same).count() == 1
+    }
+
     /// The distinct contents of the offered releases.
     pub(super) fn blobs(&self) -> Vec<BlobRef> {
         let mut seen = BTreeSet::new();

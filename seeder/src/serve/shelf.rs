@@ -7,7 +7,9 @@
 //! Looks and hashing run as tasks of their own: nothing that is offered waits for them. A content's swarm is open from
 //! the moment in which the first release that has it is offered, until no release on offer has it.
 
+use super::fate::Wanted;
 use super::folder::{self, Listing, Look};
+use super::live::described;
 use super::offer::{Gone, Offer};
 use super::source::Source;
 use crate::failure::{Failure, Kind};
@@ -89,9 +91,22 @@ impl Shelf {
         }
     }
 
-    /// The releases that the directory names.
-    pub(super) fn named(&self) -> Vec<DocumentId> {
-        self.offer.releases.iter().map(Verified::id).collect()
+    /// Whether the directory names no release.
+    pub(super) fn is_empty(&self) -> bool {
+        self.offer.releases.is_empty()
+    }
+
+    /// The releases that the directory names, as devices speak of them.
+    pub(super) fn wanted(&self) -> Vec<Wanted> {
+        let wanted = |release: &Verified<Release>| Wanted {
+            id: release.id(),
+            name: described(release),
+            version: self
+                .offer
+                .is_alone_in_its_version(release)
+                .then(|| (release.product.clone(), release.version.clone())),
+        };
+        self.offer.releases.iter().map(wanted).collect()
     }
 
     /// The contents of the releases on offer.
