@@ -2,7 +2,7 @@
 
 use super::devices::{Device, Devices};
 use super::fate::{Fate, Fates, Wanted, no_taker};
-use super::offer::Gone;
+use super::offer::{Gone, SetAside};
 use super::panel::{Panel, Row};
 use super::rate::Rate;
 use super::shelf::{News, Shelf};
@@ -100,9 +100,13 @@ impl Live {
                 let text = format!("{} cannot be served: {failure}", described(&release));
                 self.say(self.output.paint(Look::Bad, text));
             }
-            News::Refused(file, reason) => {
-                self.output.event(&json!({"event": "refused", "t": t, "file": file, "reason": reason}));
-                let text = format!("{} is not given to devices: {reason}", file.display());
+            News::SetAside(file, why) => {
+                let (event, word) = match &why {
+                    SetAside::Refused(_) => ("refused", "is not given to devices"),
+                    SetAside::Waiting(_) => ("waiting", "is not in force yet"),
+                };
+                self.output.event(&json!({"event": event, "t": t, "file": file, "reason": why.why()}));
+                let text = format!("{} {word}: {}", file.display(), why.why());
                 self.say(self.output.paint(Look::Bad, text));
             }
             News::Unreadable(failure) => {

@@ -60,7 +60,7 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
         )));
     }
     if offer.releases.is_empty() && (args.until_safe || offer.is_bare()) {
-        return Err(nothing_offered(&args.join.site));
+        return Err(nothing_offered(&args.join.site, &offer));
     }
     let how = Join {
         key: "operator",
@@ -79,11 +79,16 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     end.and(left)
 }
 
-fn nothing_offered(dir: &Path) -> Failure {
+fn nothing_offered(dir: &Path, offer: &Offer) -> Failure {
     let dir = dir.display();
-    Failure::configuration(format!(
-        "{dir} offers no release; make one with: samara publish --site {dir} ARTIFACT"
-    ))
+    if offer.set_aside.is_empty() {
+        return Failure::configuration(format!(
+            "{dir} offers no release; make one with: samara publish --site {dir} ARTIFACT"
+        ));
+    }
+    let reasons = offer.set_aside.iter().map(|(path, why)| format!("{}: {}", path.display(), why.why()));
+    let reasons = reasons.collect::<Vec<_>>().join("; ");
+    Failure::trust(format!("{dir} offers no release, and holds what devices do not take: {reasons}"))
 }
 
 async fn watch(args: &Args, joined: &mut Joined, shelf: &mut Shelf, live: &mut Live) -> Result<(), Failure> {
@@ -94,7 +99,7 @@ async fn watch(args: &Args, joined: &mut Joined, shelf: &mut Shelf, live: &mut L
     if shelf.is_empty() {
         live.say_nothing_offered();
     }
-    for news in shelf.go_on().await? {
+    for news in shelf.set_aside().into_iter().chain(shelf.go_on().await?) {
         live.on_news(news, shelf);
     }
     loop {

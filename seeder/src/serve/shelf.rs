@@ -10,7 +10,7 @@
 use super::fate::Wanted;
 use super::folder::{self, Listing, Look};
 use super::live::described;
-use super::offer::{Gone, Offer};
+use super::offer::{Gone, Offer, SetAside};
 use super::source::Source;
 use crate::failure::{Failure, Kind};
 use crate::mesh::Joined;
@@ -37,8 +37,8 @@ pub(super) enum News {
     Gone(Verified<Release>, Gone),
     /// A release cannot be offered: its bytes are not there.
     Unavailable(Verified<Release>, Failure),
-    /// A new file is not given to devices.
-    Refused(PathBuf, String),
+    /// A new file is not given to devices, or not yet.
+    SetAside(PathBuf, SetAside),
     /// The directory cannot be looked at.
     Unreadable(Failure),
 }
@@ -197,6 +197,12 @@ impl Shelf {
         Ok(news)
     }
 
+    /// What the directory holds and the site does not take, or not yet.
+    pub(super) fn set_aside(&self) -> Vec<News> {
+        let set_aside = self.offer.set_aside.clone();
+        set_aside.into_iter().map(|(path, why)| News::SetAside(path, why)).collect()
+    }
+
     /// Offers what is ready, and begins to hash what is not.
     pub(super) async fn go_on(&mut self) -> Result<Vec<News>, Failure> {
         let mut news = Vec::new();
@@ -248,10 +254,10 @@ impl Shelf {
 
     /// Takes what the directory says now: what it no longer offers is closed at once.
     async fn follow(&mut self, look: Look) -> Vec<News> {
-        let Look { listing, offer, refused } = look;
+        let Look { listing, offer, set_aside } = look;
         (self.listing, self.offer) = (listing, offer);
         self.unavailable.clear();
-        let mut news: Vec<_> = refused.into_iter().map(|(path, why)| News::Refused(path, why)).collect();
+        let mut news: Vec<_> = set_aside.into_iter().map(|(path, why)| News::SetAside(path, why)).collect();
         let gone = self.offered.extract_if(.., |id, _| !self.offer.offers(*id));
         news.extend(gone.map(|(id, release)| News::Gone(release, self.offer.why_gone(id))));
         for content in self.open.extract_if(.., |content| !self.offer.uses(*content)) {
