@@ -37,7 +37,7 @@ Exit codes:
   6  nobody answered, or a listen address is taken or not local
   7  the operator said no; nothing was signed
   8  another samara is writing to the site directory; try again
-  9  no enrolled device takes what is offered (serve --until-safe)";
+  9  no enrolled device takes a release that is offered (serve --until-safe)";
 
 #[cfg(test)]
 mod tests {

@@ -22,7 +22,7 @@ pub enum Kind {
     Declined = 7,
     /// Another process writes to the site directory.
     Busy = 8,
-    /// No enrolled device takes what is offered.
+    /// No enrolled device takes a release that is offered.
     Unsuited = 9,
 }
 

@@ -22,6 +22,9 @@ pub mod demo;
 pub mod mesh;
 pub mod serve;
 
+#[cfg(test)]
+mod fixture;
+
 use clap::Parser as _;
 use failure::Kind;
 use std::ffi::OsString;

@@ -6,7 +6,7 @@ use samara_node::mesh::net::{DialAddress, ListenAddress, NetOptions};
 use samara_node::mesh::store::{Store, StoreOptions};
 use samara_node::mesh::{MeshEvent, MeshHandle, MeshParts};
 use samara_node::state::{State, identity};
-use samara_protocol::document::Envelope;
+use samara_protocol::document::{Envelope, Release, TrustRoot};
 use samara_protocol::mesh::MeshConfig;
 use samara_protocol::trust::Trust;
 use samara_protocol::wire::{DocumentKind, ServeMode};
@@ -115,15 +115,21 @@ impl Joined {
 /// The directory's envelopes in the order of [`rank`].
 fn ranked_documents(site: &SiteDir) -> Result<Vec<Vec<u8>>, Failure> {
     let mut documents = site.documents()?;
-    documents.sort_by_key(|envelope| rank(envelope));
+    documents.sort_by_cached_key(|envelope| rank(envelope));
     Ok(documents)
 }
 
-/// Trust roots, then enrollments, then the rest: others are judged by them.
-pub fn rank(envelope: &[u8]) -> u8 {
-    match Envelope::parse(envelope).and_then(|envelope| envelope.kind()) {
-        Ok(DocumentKind::TrustRoot) => 0,
-        Ok(DocumentKind::Enrollment) => 1,
-        _ => 2,
+/// Trust roots by version, then enrollments, then the rest, releases by number: others are judged by them.
+pub fn rank(envelope: &[u8]) -> (u8, u64) {
+    let Ok(envelope) = Envelope::parse(envelope) else { return (2, 0) };
+    match envelope.kind() {
+        Ok(DocumentKind::TrustRoot) => {
+            (0, envelope.unverified_payload().map_or(0, |root: TrustRoot| root.version))
+        }
+        Ok(DocumentKind::Enrollment) => (1, 0),
+        Ok(DocumentKind::Release) => {
+            (2, envelope.unverified_payload().map_or(0, |release: Release| release.number))
+        }
+        _ => (2, 0),
     }
 }

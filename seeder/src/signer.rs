@@ -3,13 +3,15 @@
 use crate::failure::{Failure, Kind};
 use crate::files::FileError;
 use crate::keys::{KeyError, Passphrases};
+use crate::mesh::rank;
 use crate::show;
-use crate::site::{SiteDir, SiteError};
+use crate::site::{SiteDir, SiteError, read_document};
 use crate::ui::{Look, Output};
 use ed25519_dalek::SigningKey;
 use samara_protocol::document::{Document, Envelope, Role, TrustRoot};
 use samara_protocol::id::{DocumentId, KeyId};
-use samara_protocol::trust::Trust;
+use samara_protocol::trust::{Refusal, Trust};
+use samara_protocol::wire::DocumentKind;
 use std::path::PathBuf;
 
 /// The roles whose keys sign documents after `site init`.
@@ -59,7 +61,7 @@ pub struct Signer<'a> {
 }
 
 impl<'a> Signer<'a> {
-    /// Starts from the site's pinned trust root.
+    /// Starts from the site's newest trust root.
     pub fn open(site: &'a SiteDir) -> Result<Self, Failure> {
         Ok(Self { site, trust: site_trust(site)?, passphrases: Passphrases::default() })
     }
@@ -113,10 +115,25 @@ impl<'a> Signer<'a> {
     }
 }
 
-/// Trust as a device of the site has it when it is new.
+/// Trust as a device of the site has it: version 1 of the trust root, and the later ones in `documents/`. One of them
+/// that does not follow is an error: what is signed by an older one may be for nothing.
 pub fn site_trust(site: &SiteDir) -> Result<Trust, Failure> {
-    let path = site.dir().join("trust-root.json");
-    Trust::pin(&site.trust_root()?).map_err(|e| Failure::trust(format_args!("{}: {e}", path.display())))
+    let refused = |path: PathBuf| move |e: Refusal| Failure::trust(format_args!("{}: {e}", path.display()));
+    let pinned = site.dir().join("trust-root.json");
+    let mut trust = Trust::pin(&site.trust_root()?).map_err(refused(pinned))?;
+    let mut chain = Vec::new();
+    for path in site.document_files()? {
+        let envelope = read_document(&path)?;
+        if Envelope::parse(&envelope).is_ok_and(|e| e.kind() == Ok(DocumentKind::TrustRoot)) {
+            chain.push((path, envelope));
+        }
+    }
+    chain.sort_by_cached_key(|(_, envelope)| rank(envelope));
+    for (path, envelope) in chain {
+        let root = trust.check(&envelope).map_err(refused(path))?;
+        trust.accept(&root);
+    }
+    Ok(trust)
 }
 
 /// Puts what is about to be signed before the operator's eyes, on standard error so that pipes show it too.
@@ -168,5 +185,44 @@ impl From<SiteError> for Failure {
             SiteError::File(_) => Kind::Storage,
         };
         Self::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use samara_protocol::document::Rollout;
+
+    #[test]
+    fn what_is_signed_follows_the_newest_trust_root_of_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = fixture::site(dir.path(), &["--threshold", "release=2"]);
+        fixture::next_trust_root(&site, |root| root.epoch = 2);
+        let revoked = Passphrases::default().load(&site.key_path("release")).unwrap();
+        let revoked = KeyId(revoked.verifying_key().to_bytes());
+        fixture::next_trust_root(&site, |root| {
+            root.roles.release.keys.retain(|key| *key != revoked);
+            root.roles.release.threshold = 1;
+            root.revoked_keys.push(revoked);
+        });
+        assert_eq!(site_trust(&site).unwrap().root().version, 3);
+        fixture::publish(&site);
+        let read = |name| Envelope::parse(&std::fs::read(fixture::document(&site, name)).unwrap()).unwrap();
+        assert_eq!(read("rollout-").unverified_payload::<Rollout>().unwrap().epoch, 2);
+        let signatures = read("release-").signatures;
+        assert!(signatures.len() == 1 && signatures[0].key != revoked);
+    }
+
+    #[test]
+    fn a_trust_root_that_follows_none_is_named_and_nothing_is_signed() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = fixture::site(dir.path(), &[]);
+        let second = fixture::next_trust_root(&site, |root| root.epoch = 2);
+        let third = fixture::next_trust_root(&site, |root| root.epoch = 3);
+        std::fs::remove_file(second).unwrap();
+        let error = Signer::open(&site).err().unwrap();
+        assert_eq!(error.kind(), Kind::Trust);
+        assert!(error.to_string().starts_with(third.to_str().unwrap()), "{error}");
     }
 }

@@ -97,6 +97,28 @@ fn a_source_that_is_replaced_is_noticed_though_nobody_asks_for_it() {
 }
 
 #[test]
+fn a_release_that_only_one_device_has_a_use_for_ends_a_seeder_that_waits_for_safety() {
+    let mut site = Site::new("open", 2);
+    site.devices[1].configure("[device]", "[device]\nhardware = \"valve\"");
+    let folder = site.scratch.path();
+    std::fs::write(folder.join("a.bin"), noise(MIB, 1)).unwrap();
+    let description = "[[artifact]]\npath = 'a.bin'\nwhen = { hardware = ['valve'] }\n";
+    std::fs::write(folder.join("release.toml"), description).unwrap();
+    ok(samara()
+        .args(["publish", "--yes", "--site"])
+        .arg(site.dir())
+        .arg("--from")
+        .arg(folder.join("release.toml")));
+    site.start_devices();
+    let mut seeder = site.serve(&["--until-safe"]);
+    assert_eq!(seeder.wait(), 0);
+    assert_eq!(seeder.events("left").pop().unwrap()["safe"], true);
+    let progress = seeder.events("progress").pop().unwrap();
+    let devices = progress["devices"].as_array().unwrap();
+    assert!(devices.len() == 2 && devices.iter().all(|device| device["complete"] == true), "{progress}");
+}
+
+#[test]
 fn a_seeder_whose_release_suits_no_device_says_so_and_does_not_wait_for_ever() {
     let mut site = Site::new("open", 1);
     let folder = site.scratch.path();
@@ -130,4 +152,5 @@ fn a_seeder_whose_release_suits_no_device_says_so_and_does_not_wait_for_ever() {
     assert_eq!(seeder.wait(), 9);
     let unsuited = seeder.events("unsuited").pop().unwrap();
     assert_eq!((&unsuited["devices"], &unsuited["reason"]), (&1.into(), &report.reason.into()));
+    assert_eq!(unsuited["release"], published["release"]);
 }

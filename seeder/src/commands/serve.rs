@@ -19,7 +19,7 @@ pub struct Args {
     /// Send artifact data no faster than this, such as 20mbit
     #[arg(long, value_name = "RATE")]
     pub uplink_limit: Option<Rate>,
-    /// End when every piece and document is held by enough devices
+    /// End when the site is done with every release: enough devices hold it, or each has it or has no use for it
     #[arg(long)]
     pub until_safe: bool,
     /// Copies of an artifact that may leave this laptop beside repair, such as 1 or 1.5

@@ -1,15 +1,22 @@
 //! What is known of each device: by its enrollment, its own signed reports, and what it holds of what is offered.
 
+use super::fate::Wanted;
 use samara_protocol::document::{Enrollment, ReleaseState, Report};
 use samara_protocol::id::{DocumentId, PeerId};
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
 
-/// Reports of an earlier run may be out of date, and a device that knows better says so soon after it is met: so long
-/// must it be true that nothing suits anybody before it is believed.
-const UNSUITED_AFTER: Duration = Duration::from_secs(5);
-/// Releases kept for each device that do not suit it; a device that names more begins anew.
-const UNSUITED_MAX: usize = 64;
+/// Releases on which a device's word is kept; for one that speaks of more it begins anew.
+const WORDS_MAX: usize = 64;
+
+/// What a device said of a release.
+#[derive(Debug)]
+enum Word {
+    /// It comes, or failed, or waits.
+    Takes,
+    Installed,
+    /// It is not applicable, for this reason.
+    Unsuited(String),
+}
 
 /// One device.
 #[derive(Debug, Default)]
@@ -20,15 +27,43 @@ pub(super) struct Device {
     pub(super) have_bytes: u64,
     pub(super) state: String,
     pub(super) reason: String,
-    /// Releases of which it said that they are not applicable.
-    unsuited: BTreeSet<DocumentId>,
+    words: BTreeMap<DocumentId, Word>,
+    /// Of its latest report: what is installed, by product.
+    versions: BTreeMap<String, String>,
+}
+
+impl Device {
+    /// Whether it said that a release is in place.
+    pub(super) fn has(&self, release: &Wanted) -> bool {
+        match self.words.get(&release.id) {
+            Some(Word::Installed) => true,
+            Some(Word::Unsuited(_)) => false,
+            // Of several releases the word on one may not have come here: the latest report says what is there.
+            Some(Word::Takes) | None => release
+                .version
+                .as_ref()
+                .is_some_and(|(product, version)| self.versions.get(product) == Some(version)),
+        }
+    }
+
+    /// Why a release is not for it, if it said so.
+    pub(super) fn why_unsuited(&self, release: &Wanted) -> Option<&str> {
+        match self.words.get(&release.id) {
+            Some(Word::Unsuited(reason)) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Whether it has a release, or wants it.
+    pub(super) fn takes(&self, release: &Wanted) -> bool {
+        self.has(release) || matches!(self.words.get(&release.id), Some(Word::Takes))
+    }
 }
 
 /// The devices of the site, and whoever else is connected.
 #[derive(Debug, Default)]
 pub(super) struct Devices {
     all: BTreeMap<PeerId, Device>,
-    unsuited_since: Option<Instant>,
 }
 
 impl Devices {
@@ -50,15 +85,17 @@ impl Devices {
         let device = self.all.entry(report.device).or_default();
         device.state.clone_from(&report.state);
         device.reason.clone_from(&report.reason);
+        device.versions.clone_from(&report.versions);
         let Some(release) = report.release else { return };
-        if device.unsuited.len() >= UNSUITED_MAX {
-            device.unsuited.clear();
+        if device.words.len() >= WORDS_MAX {
+            device.words.clear();
         }
-        if ReleaseState::of(&report.state) == Some(ReleaseState::NotApplicable) {
-            device.unsuited.insert(release);
-        } else {
-            device.unsuited.remove(&release);
-        }
+        let word = match ReleaseState::of(&report.state) {
+            Some(ReleaseState::NotApplicable) => Word::Unsuited(report.reason.clone()),
+            Some(ReleaseState::Installed) => Word::Installed,
+            _ => Word::Takes,
+        };
+        device.words.insert(release, word);
     }
 
     /// Bytes of what is offered that each device holds; others keep what was last known of them.
@@ -78,25 +115,18 @@ impl Devices {
         self.all.iter().filter(|(_, device)| device.enrolled || device.connected)
     }
 
-    /// How many devices are enrolled and what one of them said, when for some time each has said of each of `releases`
-    /// that it is not applicable.
-    pub(super) fn suits_nobody(&mut self, releases: &[DocumentId], now: Instant) -> Option<(usize, String)> {
-        let enrolled = || self.all.values().filter(|device| device.enrolled);
-        let takes_none = |device: &Device| releases.iter().all(|id| device.unsuited.contains(id));
-        let is_met = self.all.values().any(|device| device.connected);
-        if releases.is_empty() || !is_met || enrolled().next().is_none() || !enrolled().all(takes_none) {
-            self.unsuited_since = None;
-            return None;
-        }
-        let reason = enrolled().map(|device| device.reason.clone()).next().unwrap_or_default();
-        let count = enrolled().count();
-        let since = *self.unsuited_since.get_or_insert(now);
-        (now.duration_since(since) >= UNSUITED_AFTER).then_some((count, reason))
+    pub(super) fn enrolled(&self) -> impl Iterator<Item = &Device> {
+        self.all.values().filter(|device| device.enrolled)
+    }
+
+    /// Whether anybody is here: what is known of the others may be out of date.
+    pub(super) fn is_any_met(&self) -> bool {
+        self.all.values().any(|device| device.connected)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use samara_protocol::document::Criticality;
     use samara_protocol::id::SiteId;
@@ -118,7 +148,7 @@ mod tests {
         }
     }
 
-    fn report(device: u8, state: &str, release: u8) -> Report {
+    pub(in crate::serve) fn report(device: u8, state: &str, release: u8) -> Report {
         Report {
             state: state.into(),
             reason: "it is for valve".into(),
@@ -127,25 +157,14 @@ mod tests {
         }
     }
 
-    #[test]
-    fn nothing_suits_anybody_when_every_device_has_said_so_of_every_release_for_some_time() {
-        let (one, two) = (DocumentId([1; 32]), DocumentId([2; 32]));
+    /// Enrolled devices that are here.
+    pub(in crate::serve) fn devices(ids: &[u8]) -> Devices {
         let mut devices = Devices::default();
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        devices.on_enrollment(&enrollment(7));
-        devices.on_enrollment(&enrollment(8));
-        devices.on_neighbour(PeerId([7; 32]), true);
-        devices.on_report(&report(7, "not_applicable", 1));
-        devices.on_report(&report(7, "not_applicable", 2));
-        devices.on_report(&report(8, "not_applicable", 1));
-        assert_eq!(devices.suits_nobody(&[one, two], at(0)), None, "device 8 said nothing of release 2");
-        devices.on_report(&report(8, "not_applicable", 2));
-        assert_eq!(devices.suits_nobody(&[one, two], at(1)), None, "it may be out of date");
-        assert_eq!(devices.suits_nobody(&[one, two], at(6)), Some((2, "it is for valve".into())));
-        devices.on_report(&report(8, "downloading", 2));
-        assert_eq!(devices.suits_nobody(&[one, two], at(7)), None);
-        assert_eq!(devices.suits_nobody(&[], at(99)), None, "nothing is offered");
+        for id in ids {
+            devices.on_enrollment(&enrollment(*id));
+            devices.on_neighbour(PeerId([*id; 32]), true);
+        }
+        devices
     }
 
     #[test]

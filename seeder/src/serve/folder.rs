@@ -3,7 +3,7 @@
 //! Verbs write whole files and rename them (see [`crate::files`]), so a file that is seen is a whole one. Names, times
 //! and sizes say what is new: a look at a directory that did not change reads no file.
 
-use super::offer::Offer;
+use super::offer::{Offer, SetAside};
 use crate::failure::{Failure, Kind};
 use crate::files::FileError;
 use crate::mesh::rank;
@@ -52,8 +52,8 @@ impl Listing {
 pub(super) struct Look {
     pub(super) listing: Listing,
     pub(super) offer: Offer,
-    /// New files that are not offered to devices, each with the reason.
-    pub(super) refused: BTreeMap<PathBuf, String>,
+    /// New files that are not given to devices, or not yet, each with the reason.
+    pub(super) set_aside: BTreeMap<PathBuf, SetAside>,
 }
 
 /// Looks at the directory; `None` when nothing changed since `before`. Enrollments reach the mesh first, since others
@@ -65,36 +65,42 @@ pub(super) async fn look(site: SiteDir, mesh: MeshHandle, before: Listing) -> Re
         if listing == before {
             return Ok(None);
         }
-        let (mut documents, mut refused) = (Vec::new(), BTreeMap::new());
+        let (mut documents, mut set_aside) = (Vec::new(), BTreeMap::new());
         for path in listing.documents_since(&place, &before) {
             match read_document(&path) {
                 Ok(envelope) => documents.push((path, envelope)),
                 Err(error) => {
-                    refused.insert(path, error.to_string());
+                    set_aside.insert(path, SetAside::Refused(error.to_string()));
                 }
             }
         }
-        documents.sort_by_key(|(_, envelope)| rank(envelope));
-        Ok(Some((listing, documents, refused)))
+        documents.sort_by_cached_key(|(_, envelope)| rank(envelope));
+        Ok(Some((listing, documents, set_aside)))
     });
-    let Some((mut listing, documents, mut refused)) = found.await? else { return Ok(None) };
-    for (path, envelope) in documents {
-        match mesh.publish(envelope).await {
-            Ok(_) => {}
-            // It comes into force with what it waits for.
-            Err(PublishError::Refused(refusal)) if refusal.verdict().awaits().is_some() => {}
-            Err(PublishError::Refused(refusal)) => {
-                refused.insert(path, refusal.to_string());
+    let Some((mut listing, mut documents, mut set_aside)) = found.await? else { return Ok(None) };
+    loop {
+        let mut refused = Vec::new();
+        let count = documents.len();
+        for (path, envelope) in documents {
+            match mesh.publish(envelope.clone()).await {
+                Ok(_) => {}
+                Err(PublishError::Refused(refusal)) => refused.push((path, envelope, refusal)),
+                // Seen again at the next look.
+                Err(PublishError::State(_) | PublishError::TooOften(_)) => {
+                    listing.0.remove(&path);
+                }
+                Err(PublishError::Ended) => return Ok(None),
             }
-            // Seen again at the next look.
-            Err(PublishError::State(_) | PublishError::TooOften(_)) => {
-                listing.0.remove(&path);
-            }
-            Err(PublishError::Ended) => return Ok(None),
         }
+        // What one of them waited for may have come behind it.
+        if refused.is_empty() || refused.len() == count {
+            set_aside.extend(refused.into_iter().map(|(path, _, refusal)| (path, SetAside::of(&refusal))));
+            break;
+        }
+        documents = refused.into_iter().map(|(path, envelope, _)| (path, envelope)).collect();
     }
     let offer = blocking(move || Offer::read(&site)).await?;
-    Ok(Some(Look { listing, offer, refused }))
+    Ok(Some(Look { listing, offer, set_aside }))
 }
 
 async fn blocking<T: Send + 'static>(

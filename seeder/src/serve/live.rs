@@ -1,7 +1,8 @@
 //! What the operator sees while a release spreads: bars on a terminal, lines in a pipe, JSON events for programs.
 
 use super::devices::{Device, Devices};
-use super::offer::Gone;
+use super::fate::{Fate, Fates, Wanted, no_taker};
+use super::offer::{Gone, SetAside};
 use super::panel::{Panel, Row};
 use super::rate::Rate;
 use super::shelf::{News, Shelf};
@@ -10,7 +11,7 @@ use crate::ui::{Bars, Look, Mode, Output, bytes};
 use samara_node::mesh::MeshView;
 use samara_protocol::document::{BlobRef, Enrollment, Release, ReleaseState, Report};
 use samara_protocol::geometry::PieceIndex;
-use samara_protocol::id::{DocumentId, PeerId};
+use samara_protocol::id::PeerId;
 use samara_protocol::trust::Verified;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,8 +33,7 @@ pub(super) struct Live {
     devices: Devices,
     /// Reasons for which a release was not applicable somewhere.
     reasons: BTreeSet<String>,
-    /// Why nothing that is offered suits any device, once that is sure.
-    unsuited: Option<String>,
+    fates: Fates,
     sent_bytes: u64,
     repair_bytes: u64,
     safe: bool,
@@ -55,7 +55,7 @@ impl Live {
             blobs: Vec::new(),
             devices: Devices::default(),
             reasons: BTreeSet::new(),
-            unsuited: None,
+            fates: Fates::default(),
             sent_bytes: 0,
             repair_bytes: 0,
             safe: false,
@@ -91,7 +91,7 @@ impl Live {
                 let text =
                     format!("{} is {state}, and no longer served: {}", described(&release), safe(reason));
                 self.say(self.output.paint(Look::Warning, text));
-                if shelf.named().is_empty() {
+                if shelf.is_empty() {
                     self.say_nothing_offered();
                 }
             }
@@ -100,9 +100,13 @@ impl Live {
                 let text = format!("{} cannot be served: {failure}", described(&release));
                 self.say(self.output.paint(Look::Bad, text));
             }
-            News::Refused(file, reason) => {
-                self.output.event(&json!({"event": "refused", "t": t, "file": file, "reason": reason}));
-                let text = format!("{} is not given to devices: {reason}", file.display());
+            News::SetAside(file, why) => {
+                let (event, word) = match &why {
+                    SetAside::Refused(_) => ("refused", "is not given to devices"),
+                    SetAside::Waiting(_) => ("waiting", "is not in force yet"),
+                };
+                self.output.event(&json!({"event": event, "t": t, "file": file, "reason": why.why()}));
+                let text = format!("{} {word}: {}", file.display(), why.why());
                 self.say(self.output.paint(Look::Bad, text));
             }
             News::Unreadable(failure) => {
@@ -172,21 +176,28 @@ impl Live {
         self.safe
     }
 
-    /// Why nothing that is offered suits any device.
-    pub(super) fn unsuited(&self) -> Option<&str> {
-        self.unsuited.as_deref()
+    /// Whether there is nothing left to wait for.
+    pub(super) fn is_over(&self) -> bool {
+        self.fates.is_over()
     }
 
-    /// Looks whether any device takes one of the releases that the directory names.
-    pub(super) fn judge(&mut self, releases: &[DocumentId]) {
-        let was = self.unsuited.is_some();
-        let now = self.devices.suits_nobody(releases, Instant::now());
-        self.unsuited = now.as_ref().map(|(devices, reason)| {
-            format!("no device takes what is offered: all {devices} say not_applicable ({})", safe(reason))
-        });
-        if let (Some((devices, reason)), Some(text), false) = (&now, &self.unsuited, was) {
+    /// Why a release that is offered suits no device.
+    pub(super) fn unsuited(&self) -> Option<String> {
+        let texts: Vec<_> =
+            self.fates.unsuited().filter_map(|(wanted, fate)| why_unsuited(wanted, fate)).collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
+    /// Judges what becomes of the releases that the directory names, and says which suit no device.
+    fn judge(&mut self, wanted: Vec<Wanted>, is_held: bool) {
+        for (wanted, fate) in self.fates.judge(wanted, &self.devices, is_held, Instant::now()) {
+            let (Fate::Unsuited { devices, reason }, Some(text)) = (&fate, why_unsuited(&wanted, &fate))
+            else {
+                continue;
+            };
             self.output.event(&json!({
-                "event": "unsuited", "t": self.seconds(), "devices": devices, "reason": reason,
+                "event": "unsuited", "t": self.seconds(), "release": wanted.id, "devices": devices,
+                "reason": reason,
             }));
             self.say(self.output.paint(Look::Warning, text));
         }
@@ -205,9 +216,10 @@ impl Live {
         }
     }
 
-    /// `is_settled` when all that the directory names is offered: before that nobody may leave.
-    pub(super) fn on_view(&mut self, view: &MeshView, is_settled: bool) {
-        self.set_safe(view.safe_to_leave && is_settled);
+    /// The view of what is on the shelf. Before all that the directory names is offered nobody may leave.
+    pub(super) fn on_view(&mut self, view: &MeshView, shelf: &Shelf) {
+        self.judge(shelf.wanted(), view.safe_to_leave);
+        self.set_safe(self.fates.is_safe() && shelf.is_settled());
         (self.sent_bytes, self.repair_bytes) = (0, 0);
         let mut have: BTreeMap<PeerId, u64> = BTreeMap::new();
         for blob in &self.blobs {
@@ -260,16 +272,14 @@ impl Live {
             .clone()
             .map(|(id, d)| {
                 json!({"device": id, "name": d.name, "have_bytes": d.have_bytes, "total_bytes": self.artifact_bytes,
-                       "connected": d.connected, "state": d.state, "reason": d.reason})
+                       "complete": self.is_complete(d), "connected": d.connected, "state": d.state, "reason": d.reason})
             })
             .collect();
         self.output.event(&json!({
             "event": "progress", "t": self.seconds(), "sent_bytes": self.sent_bytes,
             "repair_bytes": self.repair_bytes, "copies": self.copies(), "devices": devices, "safe": self.safe,
         }));
-        let is_complete =
-            |device: &Device| !self.blobs.is_empty() && device.have_bytes >= self.artifact_bytes;
-        let complete = members.clone().filter(|(_, device)| is_complete(device)).count();
+        let complete = members.clone().filter(|(_, device)| self.is_complete(device)).count();
         let count = members.clone().count();
         let (copies, done) = (self.copies(), self.until_done());
         let rate = bytes(self.rate.bytes_per_second() as u64);
@@ -277,7 +287,7 @@ impl Live {
         // What matters most comes first: a narrow terminal cuts the rest.
         let status =
             format!("{may_leave}: {complete}/{count} complete, {copies:.3} copies, {rate}/s, {done}");
-        let rows = members.map(|(id, device)| row(id, device)).collect();
+        let rows = members.map(|(id, device)| self.row(id, device)).collect();
         self.panel.show(status, rows, self.artifact_bytes);
         if self.output.mode() == Mode::Plain && self.line_at.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
             self.line_at = Some(Instant::now());
@@ -286,6 +296,23 @@ impl Live {
                 self.seconds()
             ));
         }
+    }
+
+    /// Whether a device holds all bytes, or has no use for what it lacks.
+    fn is_complete(&self, device: &Device) -> bool {
+        let has_all = !self.blobs.is_empty() && device.have_bytes >= self.artifact_bytes;
+        has_all || self.fates.is_complete(device)
+    }
+
+    fn row(&self, id: &PeerId, device: &Device) -> Row {
+        let name = if device.name.is_empty() { id.short() } else { safe(&device.name) };
+        let state = match device.connected {
+            true => safe(&device.state),
+            // It may well go on by way of others.
+            false => format!("{} (not here)", safe(&device.state)).trim_start().to_owned(),
+        };
+        let have_bytes = if self.is_complete(device) { self.artifact_bytes } else { device.have_bytes };
+        Row { name, have_bytes, state }
     }
 
     fn until_done(&self) -> String {
@@ -305,16 +332,11 @@ impl Live {
 }
 
 /// A release in a line for people.
-fn described(release: &Release) -> String {
+pub(super) fn described(release: &Release) -> String {
     format!("{} {} (number {})", safe(&release.product), safe(&release.version), release.number)
 }
 
-fn row(id: &PeerId, device: &Device) -> Row {
-    let name = if device.name.is_empty() { id.short() } else { safe(&device.name) };
-    let state = match device.connected {
-        true => safe(&device.state),
-        // It may well go on by way of others.
-        false => format!("{} (not here)", safe(&device.state)).trim_start().to_owned(),
-    };
-    Row { name, have_bytes: device.have_bytes, state }
+fn why_unsuited(wanted: &Wanted, fate: &Fate) -> Option<String> {
+    let Fate::Unsuited { devices, reason } = fate else { return None };
+    Some(no_taker(wanted, *devices, &safe(reason)))
 }

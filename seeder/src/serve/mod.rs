@@ -5,10 +5,12 @@
 //! source  a content where it lies                     shelf   what is served now, following the directory
 //! live    what is said of the devices                 devices what is known of them
 //! panel   the bars of a terminal                      rate    bytes per second
+//! fate    what becomes of each release on offer
 //! ```
 //! The laptop grants each piece once (its ledger survives a restart) and is then silent unless repair is needed.
 
 mod devices;
+mod fate;
 mod folder;
 mod live;
 mod offer;
@@ -58,7 +60,7 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
         )));
     }
     if offer.releases.is_empty() && (args.until_safe || offer.is_bare()) {
-        return Err(nothing_offered(&args.join.site));
+        return Err(nothing_offered(&args.join.site, &offer));
     }
     let how = Join {
         key: "operator",
@@ -77,11 +79,16 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     end.and(left)
 }
 
-fn nothing_offered(dir: &Path) -> Failure {
+fn nothing_offered(dir: &Path, offer: &Offer) -> Failure {
     let dir = dir.display();
-    Failure::configuration(format!(
-        "{dir} offers no release; make one with: samara publish --site {dir} ARTIFACT"
-    ))
+    if offer.set_aside.is_empty() {
+        return Failure::configuration(format!(
+            "{dir} offers no release; make one with: samara publish --site {dir} ARTIFACT"
+        ));
+    }
+    let reasons = offer.set_aside.iter().map(|(path, why)| format!("{}: {}", path.display(), why.why()));
+    let reasons = reasons.collect::<Vec<_>>().join("; ");
+    Failure::trust(format!("{dir} offers no release, and holds what devices do not take: {reasons}"))
 }
 
 async fn watch(args: &Args, joined: &mut Joined, shelf: &mut Shelf, live: &mut Live) -> Result<(), Failure> {
@@ -89,10 +96,10 @@ async fn watch(args: &Args, joined: &mut Joined, shelf: &mut Shelf, live: &mut L
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut interrupt = Interrupt::new().map_err(|e| Failure::new(Kind::Failed, e))?;
     let mut is_started = false;
-    if shelf.named().is_empty() {
+    if shelf.is_empty() {
         live.say_nothing_offered();
     }
-    for news in shelf.go_on().await? {
+    for news in shelf.set_aside().into_iter().chain(shelf.go_on().await?) {
         live.on_news(news, shelf);
     }
     loop {
@@ -120,12 +127,8 @@ async fn watch(args: &Args, joined: &mut Joined, shelf: &mut Shelf, live: &mut L
                 is_started |= shelf.is_settled();
                 refresh(joined, shelf, live).await;
                 // What was written in this very moment is waited for, too.
-                if args.until_safe && live.is_safe() && !shelf.is_behind() {
-                    return safe_end(shelf);
-                }
-                live.judge(&shelf.named());
-                if let (true, Some(why)) = (args.until_safe, live.unsuited()) {
-                    return Err(Failure::new(Kind::Unsuited, anyhow::anyhow!("{why}")));
+                if args.until_safe && shelf.is_settled() && live.is_over() && !shelf.is_behind() {
+                    return over(shelf, live);
                 }
             }
         }
@@ -135,7 +138,7 @@ async fn watch(args: &Args, joined: &mut Joined, shelf: &mut Shelf, live: &mut L
 async fn refresh(joined: &Joined, shelf: &Shelf, live: &mut Live) {
     let contents = shelf.blobs().iter().map(|blob| blob.content).collect();
     if let Some(view) = joined.mesh.view(contents).await {
-        live.on_view(&view, shelf.is_settled());
+        live.on_view(&view, shelf);
     }
 }
 
@@ -166,7 +169,10 @@ fn on_event(event: MeshEvent, shelf: &Shelf, live: &mut Live) -> Result<(), Fail
 }
 
 /// Who asked for `--until-safe` goes on with something else when that is true of all that was published, and only then.
-fn safe_end(shelf: &Shelf) -> Result<(), Failure> {
+fn over(shelf: &Shelf, live: &Live) -> Result<(), Failure> {
+    if let Some(why) = live.unsuited() {
+        return Err(Failure::new(Kind::Unsuited, anyhow::anyhow!("{why}")));
+    }
     if shelf.lacks_some() {
         return Err(Failure::new(
             Kind::Storage,

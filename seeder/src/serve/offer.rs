@@ -2,11 +2,12 @@
 //! among them. A pure function of the directory's documents; nothing is remembered from one reading to the next.
 
 use crate::failure::{Failure, Kind};
+use crate::mesh::rank;
 use crate::site::{SiteDir, read_document};
-use samara_protocol::document::{BlobRef, Envelope, Release, RolloutState};
+use samara_protocol::document::{BlobRef, Release, RolloutState};
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::rollout::SiteDocuments;
-use samara_protocol::trust::{Trust, Verdict, Verified};
+use samara_protocol::trust::{Awaits, Refusal, Trust, Verdict, Verified};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -16,7 +17,42 @@ pub(super) struct Offer {
     pub(super) releases: Vec<Verified<Release>>,
     /// Files that hold no document of this site, each with the reason.
     pub(super) refused: BTreeMap<PathBuf, String>,
+    /// Files that hold a document which this site does not take, or not yet, each with the reason.
+    pub(super) set_aside: BTreeMap<PathBuf, SetAside>,
     documents: SiteDocuments,
+}
+
+/// Why a document is not given to devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum SetAside {
+    /// No document that may come makes up for it; another copy of this one may.
+    Refused(String),
+    /// It comes into force with another document.
+    Waiting(String),
+}
+
+impl SetAside {
+    pub(super) fn of(refusal: &Refusal) -> Self {
+        match refusal.verdict() {
+            Verdict::Awaits(awaits) => Self::Waiting(format!("{refusal}; it waits for {}", name_of(awaits))),
+            Verdict::Violation | Verdict::Copy | Verdict::Final => Self::Refused(refusal.to_string()),
+        }
+    }
+
+    /// For people.
+    pub(super) fn why(&self) -> &str {
+        match self {
+            Self::Refused(why) | Self::Waiting(why) => why,
+        }
+    }
+}
+
+fn name_of(awaits: Awaits) -> String {
+    match awaits {
+        Awaits::TrustRoot => "the next trust root".to_owned(),
+        Awaits::Enrollment(device) => format!("the enrollment of {}", device.short()),
+        Awaits::Rollout => "a rollout that names it".to_owned(),
+    }
 }
 
 /// Why a release is no longer offered.
@@ -44,9 +80,10 @@ impl Offer {
                 }
             }
         }
-        // Trust refuses a release that is older than one it knows, and it may be the newest that is left.
-        waiting.sort_by_cached_key(|(_, envelope)| release_number(envelope));
-        // A chain of trust roots and sequences may come in any file order: go round while something is taken.
+        // Others are judged by the newest trust root. Trust refuses a release that is older than one it knows, and it
+        // may be the newest that is left.
+        waiting.sort_by_cached_key(|(_, envelope)| rank(envelope));
+        // Sequences, and what waits for another, may come in any file order: go round while something is taken.
         loop {
             let before = waiting.len();
             let mut later = Vec::new();
@@ -59,14 +96,15 @@ impl Offer {
                     Err(refusal) if refusal.verdict() == Verdict::Violation => {
                         offer.refused.insert(path, refusal.to_string());
                     }
-                    // Older than another one, or its trust root is still to come.
-                    Err(_) => later.push((path, envelope)),
+                    Err(refusal) => later.push((path, envelope, refusal)),
                 }
             }
             if later.is_empty() || later.len() == before {
+                let set_aside = later.into_iter().map(|(path, _, refusal)| (path, SetAside::of(&refusal)));
+                offer.set_aside.extend(set_aside);
                 break;
             }
-            waiting = later;
+            waiting = later.into_iter().map(|(path, envelope, _)| (path, envelope)).collect();
         }
         offer.releases = offer.documents.active_releases();
         Ok(offer)
@@ -79,6 +117,12 @@ impl Offer {
 
     pub(super) fn offers(&self, release: DocumentId) -> bool {
         self.releases.iter().any(|offered| offered.id() == release)
+    }
+
+    /// Whether no other known release has its product and version: then a device that names both means this one.
+    pub(super) fn is_alone_in_its_version(&self, release: &Verified<Release>) -> bool {
+        let same = |r: &&Verified<Release>| r.product == release.product && r.version == release.version;
+        self.documents.releases.values().filter(same).count() == 1
     }
 
     /// The distinct contents of the offered releases.
@@ -103,30 +147,66 @@ impl Offer {
     }
 }
 
-/// 0 for what is no release.
-fn release_number(envelope: &[u8]) -> u64 {
-    let release = Envelope::parse(envelope).and_then(|envelope| envelope.unverified_payload::<Release>());
-    release.map_or(0, |release| release.number)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::site::SiteDir;
+    use crate::fixture;
+    use samara_protocol::document::Envelope;
+
+    fn site(dir: &tempfile::TempDir) -> SiteDir {
+        fixture::site(dir.path(), &[])
+    }
 
     #[test]
     fn a_file_that_is_no_document_is_named_and_the_rest_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        let site = dir.path().join("plant");
-        let words = ["samara", "site", "init", "--name", "Plant", "--no-passphrase"];
-        let arguments = words.iter().map(Into::into).chain([site.clone().into_os_string()]);
-        assert_eq!(format!("{:?}", crate::run(arguments)), format!("{:?}", std::process::ExitCode::SUCCESS));
-        let site = SiteDir::open(site).unwrap();
+        let site = site(&dir);
         let bad = site.dir().join("documents/bad.json");
         std::fs::write(&bad, "{}").unwrap();
         std::fs::write(site.dir().join("documents/notes.txt"), "not looked at").unwrap();
         let offer = Offer::read(&site).unwrap();
         assert_eq!(offer.refused.keys().collect::<Vec<_>>(), [&bad]);
         assert!(offer.is_bare());
+    }
+
+    #[test]
+    fn a_release_that_lacks_a_signature_is_set_aside_with_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = fixture::site(dir.path(), &["--threshold", "release=2"]);
+        fixture::publish(&site);
+        let path = fixture::document(&site, "release-");
+        let mut envelope = Envelope::parse(&std::fs::read(&path).unwrap()).unwrap();
+        envelope.signatures.pop();
+        std::fs::write(&path, envelope.to_bytes()).unwrap();
+        let offer = Offer::read(&site).unwrap();
+        let why = "1 of 2 signatures that the role release needs";
+        assert_eq!(offer.set_aside, [(path, SetAside::Refused(why.into()))].into());
+        assert!(offer.releases.is_empty() && offer.is_bare());
+    }
+
+    #[test]
+    fn rollouts_of_an_epoch_that_is_over_are_judged_by_the_trust_root_that_ended_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = site(&dir);
+        fixture::publish(&site);
+        let old = fixture::document(&site, "rollout-");
+        assert_eq!(Offer::read(&site).unwrap().releases.len(), 1);
+        fixture::next_trust_root(&site, |root| root.epoch = 2);
+        let offer = Offer::read(&site).unwrap();
+        assert_eq!(offer.set_aside, [(old, SetAside::Refused("epoch 0 is older than 2".into()))].into());
+        assert!(offer.releases.is_empty(), "no rollout of this epoch names it");
+    }
+
+    #[test]
+    fn a_rollout_of_an_epoch_that_is_still_to_come_waits_for_its_trust_root() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let site = site(&dir);
+        let root = fixture::next_trust_root(&site, |root| root.epoch = 2);
+        fixture::publish(&site);
+        let rollout = fixture::document(&site, "rollout-");
+        std::fs::rename(root, other.path().join("root.json")).unwrap();
+        let why = "epoch 2 is newer than 0; it waits for the next trust root";
+        let set_aside = Offer::read(&site).unwrap().set_aside;
+        assert_eq!(set_aside, [(rollout, SetAside::Waiting(why.into()))].into());
     }
 }

@@ -7,8 +7,10 @@
 //! Looks and hashing run as tasks of their own: nothing that is offered waits for them. A content's swarm is open from
 //! the moment in which the first release that has it is offered, until no release on offer has it.
 
+use super::fate::Wanted;
 use super::folder::{self, Listing, Look};
-use super::offer::{Gone, Offer};
+use super::live::described;
+use super::offer::{Gone, Offer, SetAside};
 use super::source::Source;
 use crate::failure::{Failure, Kind};
 use crate::mesh::Joined;
@@ -35,8 +37,8 @@ pub(super) enum News {
     Gone(Verified<Release>, Gone),
     /// A release cannot be offered: its bytes are not there.
     Unavailable(Verified<Release>, Failure),
-    /// A new file is not given to devices.
-    Refused(PathBuf, String),
+    /// A new file is not given to devices, or not yet.
+    SetAside(PathBuf, SetAside),
     /// The directory cannot be looked at.
     Unreadable(Failure),
 }
@@ -89,9 +91,22 @@ impl Shelf {
         }
     }
 
-    /// The releases that the directory names.
-    pub(super) fn named(&self) -> Vec<DocumentId> {
-        self.offer.releases.iter().map(Verified::id).collect()
+    /// Whether the directory names no release.
+    pub(super) fn is_empty(&self) -> bool {
+        self.offer.releases.is_empty()
+    }
+
+    /// The releases that the directory names, as devices speak of them.
+    pub(super) fn wanted(&self) -> Vec<Wanted> {
+        let wanted = |release: &Verified<Release>| Wanted {
+            id: release.id(),
+            name: described(release),
+            version: self
+                .offer
+                .is_alone_in_its_version(release)
+                .then(|| (release.product.clone(), release.version.clone())),
+        };
+        self.offer.releases.iter().map(wanted).collect()
     }
 
     /// The contents of the releases on offer.
@@ -182,6 +197,12 @@ impl Shelf {
         Ok(news)
     }
 
+    /// What the directory holds and the site does not take, or not yet.
+    pub(super) fn set_aside(&self) -> Vec<News> {
+        let set_aside = self.offer.set_aside.clone();
+        set_aside.into_iter().map(|(path, why)| News::SetAside(path, why)).collect()
+    }
+
     /// Offers what is ready, and begins to hash what is not.
     pub(super) async fn go_on(&mut self) -> Result<Vec<News>, Failure> {
         let mut news = Vec::new();
@@ -233,10 +254,10 @@ impl Shelf {
 
     /// Takes what the directory says now: what it no longer offers is closed at once.
     async fn follow(&mut self, look: Look) -> Vec<News> {
-        let Look { listing, offer, refused } = look;
+        let Look { listing, offer, set_aside } = look;
         (self.listing, self.offer) = (listing, offer);
         self.unavailable.clear();
-        let mut news: Vec<_> = refused.into_iter().map(|(path, why)| News::Refused(path, why)).collect();
+        let mut news: Vec<_> = set_aside.into_iter().map(|(path, why)| News::SetAside(path, why)).collect();
         let gone = self.offered.extract_if(.., |id, _| !self.offer.offers(*id));
         news.extend(gone.map(|(id, release)| News::Gone(release, self.offer.why_gone(id))));
         for content in self.open.extract_if(.., |content| !self.offer.uses(*content)) {
