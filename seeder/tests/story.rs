@@ -304,6 +304,28 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
     assert_eq!(SiteDir::open(desk.path("plant")).unwrap().documents().unwrap().len(), 0);
 }
 
+/// Nothing of these may take a number or leave bytes behind.
+#[test]
+fn what_is_wrong_with_an_artifact_is_refused_before_it_is_read_and_before_a_number_is_taken() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let desk = Desk::with_site();
+    desk.write("tree/a", "a");
+    std::os::unix::fs::symlink("./a", desk.path("tree/harmless")).unwrap();
+    std::os::unix::fs::symlink("x/../a", desk.path("tree/crooked")).unwrap();
+    let odd = std::ffi::OsStr::from_bytes(b"odd\xff");
+    std::fs::write(desk.dir.path().join(odd), "bytes").unwrap();
+
+    desk.fails("publish --site plant tree", 3, &["tree/crooked", "\"x/../a\"", "at its beginning only"]);
+    std::fs::remove_file(desk.path("tree/crooked")).unwrap();
+    let refused = desk.command("publish --site plant --name n").arg(odd).output().unwrap();
+    assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("is not UTF-8"), "{}", stderr(&refused));
+    desk.fails("publish --site plant --destination d --name a|b tree", 3, &["artifacts.name"]);
+    assert_eq!(std::fs::read_dir(desk.path("plant/blobs")).unwrap().count(), 0);
+
+    assert_eq!(desk.json("publish --site plant --json tree")["number"], 1);
+}
+
 #[test]
 fn what_a_killed_publish_left_is_removed_by_the_next() {
     let desk = Desk::with_site();

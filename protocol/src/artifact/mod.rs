@@ -9,7 +9,7 @@
 
 mod path;
 
-pub use path::{DESTINATION_NAME_MAX, PathFault, RESERVED, safe_destination, safe_path};
+pub use path::{DESTINATION_NAME_MAX, PathFault, RESERVED, safe_destination, safe_link, safe_path};
 
 use crate::id::ContentHash;
 use serde::{Deserialize, Serialize};
@@ -159,7 +159,7 @@ impl FileList {
                 }
                 EntryKind::Directory => {}
                 EntryKind::Symlink { to } => {
-                    path::safe_link(&entry.path, to).map_err(|f| fault(entry, f))?;
+                    safe_link(&entry.path, to).map_err(|f| fault(entry, f))?;
                     leaves.insert(entry.path.as_str());
                 }
             }

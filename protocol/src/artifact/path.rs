@@ -78,7 +78,7 @@ pub fn safe_destination(path: &str) -> Result<(), PathFault> {
 ///
 /// `..` may stand at the beginning only: there it climbs real directories (nothing lies under a link), while after a
 /// component that is itself a link it could climb out of the tree.
-pub(super) fn safe_link(from: &str, to: &str) -> Result<(), PathFault> {
+pub fn safe_link(from: &str, to: &str) -> Result<(), PathFault> {
     check_text(to)?;
     let mut depth = from.split('/').count() - 1;
     let mut climbing = true;

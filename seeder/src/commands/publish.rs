@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, Kind};
 use crate::keys;
-use crate::release::{ArtifactDescription, Contents, Description, gather};
+use crate::release::{ArtifactDescription, Contents, Description, gather, plan};
 use crate::signer::{RoleName, Signed, Signer, show_before_signing};
 use crate::site::{SiteDir, SiteWriter};
 use crate::ui::{self, Output};
@@ -72,9 +72,12 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let site = SiteDir::open(&args.site)?;
     let mut writer = super::writer(&site, output)?;
     let mut signer = Signer::open(&site)?;
-    // All but the artifacts is checked before gigabytes are hashed.
+    // All but the hashes is checked before gigabytes are hashed.
     let mut release = outline(&site, &writer, &description)?;
-    let contents = gather(&description, &writer.blobs(), output)?;
+    let planned = plan(&description)?;
+    release.artifacts = planned.iter().map(|planned| planned.artifact().clone()).collect();
+    Signer::preview(&release)?;
+    let contents = gather(planned, &writer.blobs(), output)?;
     release.artifacts.clone_from(&contents.artifacts);
 
     let release_id = show_before_signing(output, RoleName::Release.as_str(), &release)?;
