@@ -1,5 +1,7 @@
 //! The operator's day, told through the real binary: a site, devices, a release, a look at it, and its end.
 
+mod upkeep;
+
 use samara_protocol::artifact::FileList;
 use samara_protocol::id::ContentHash;
 use samara_protocol::trust::{Trust, VerifiedDocument};
