@@ -290,6 +290,7 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
     desk.fails("publish --site plant /dev/null", 3, &["/dev/null is a device file"]);
     desk.fails("publish --site plant --destination ../../etc/x a", 3, &["../../etc/x"]);
     desk.fails("publish --site plant --destination x/a.samara-new a", 3, &["x/a.samara-new", "for itself"]);
+    desk.fails("publish --site plant --destination \u{202e}x a", 3, &["the direction of writing"]);
     desk.fails(&format!("publish --site plant --destination {} a", "x".repeat(184)), 3, &["at most 183"]);
     desk.fails("publish --site plant lines", 3, &["lines/one\\ntwo", "control character"]);
 
