@@ -14,6 +14,8 @@ pub mod id;
 pub mod rng;
 pub mod time;
 
+mod text;
+
 pub mod geometry;
 pub mod piece_set;
 

@@ -179,7 +179,9 @@ impl From<FileError> for Failure {
 impl From<SiteError> for Failure {
     fn from(error: SiteError) -> Self {
         let kind = match error {
-            SiteError::Missing { .. } | SiteError::Damaged { .. } => Kind::Configuration,
+            SiteError::Missing { .. } | SiteError::Name { .. } | SiteError::Damaged { .. } => {
+                Kind::Configuration
+            }
             SiteError::Key(_) => Kind::Trust,
             SiteError::Busy { .. } => Kind::Busy,
             SiteError::File(_) => Kind::Storage,

@@ -129,6 +129,11 @@ impl Output {
         }
     }
 
+    /// The same after something that must not be done twice: an error says that it is `done`.
+    pub fn check_told(&self, done: impl Display) -> Result<(), Failure> {
+        self.check_written().map_err(|lost| Failure::new(lost.kind(), anyhow::anyhow!("{done}; but {lost}")))
+    }
+
     /// A remark for people, on standard error.
     pub fn note(&self, text: impl Display) {
         let _ = writeln!(io::stderr().lock(), "{text}");

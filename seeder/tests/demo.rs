@@ -26,6 +26,9 @@ fn the_demo_carries_a_file_to_every_device_and_reports() {
     let output = ok(demo(&artifact(dir.path())).args(["--uplink", "100mbit"]));
     let text = String::from_utf8(output.stdout).unwrap();
     let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let mut events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let installed = events.find(|event| event["event"] == "installed").unwrap();
+    assert!(installed["last_device_seconds"].as_f64() >= report["last_device_seconds"].as_f64());
     assert!(report["seeder_copies"].as_f64().unwrap() >= 0.99, "{report}");
 }
 

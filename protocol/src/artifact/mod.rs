@@ -9,7 +9,7 @@
 
 mod path;
 
-pub use path::{DESTINATION_NAME_MAX, PathFault, RESERVED, safe_destination, safe_path};
+pub use path::{DESTINATION_NAME_MAX, PathFault, RESERVED, safe_destination, safe_link, safe_path};
 
 use crate::id::ContentHash;
 use serde::{Deserialize, Serialize};
@@ -159,7 +159,7 @@ impl FileList {
                 }
                 EntryKind::Directory => {}
                 EntryKind::Symlink { to } => {
-                    path::safe_link(&entry.path, to).map_err(|f| fault(entry, f))?;
+                    safe_link(&entry.path, to).map_err(|f| fault(entry, f))?;
                     leaves.insert(entry.path.as_str());
                 }
             }
@@ -234,11 +234,13 @@ mod tests {
     #[test]
     fn a_name_with_control_characters_or_of_samaras_own_is_refused_in_a_tree() {
         let file = EntryKind::File { size: 1 };
-        for path in ["a\nb", "a\0b", "a\tb", "a\u{1b}[2J", "a\u{9b}2J", "x/a\r"] {
+        for path in ["a\nb", "a\0b", "a\tb", "a\u{1b}[2J", "a\u{9b}2J", "x/a\r", "a\u{202e}gpj", "\u{2066}a"]
+        {
             assert_eq!(fault_of(vec![entry(path, file.clone())]), Some(PathFault::Control), "{path:?}");
         }
         let link = EntryKind::Symlink { to: "a\nb".into() };
         assert_eq!(fault_of(vec![entry("l", link)]), Some(PathFault::Control));
+        assert_eq!(safe_destination("www/\u{202e}gpj.exe"), Err(PathFault::Control));
         for path in [".samara", "a.samara-new", "x/.samara-y/z"] {
             assert_eq!(fault_of(vec![entry(path, file.clone())]), Some(PathFault::Reserved), "{path:?}");
         }

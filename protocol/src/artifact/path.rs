@@ -1,5 +1,6 @@
 //! Paths that cannot leave the place they belong to.
 
+use crate::text::is_plain;
 use std::fmt;
 
 /// The longest path.
@@ -40,7 +41,7 @@ impl fmt::Display for PathFault {
             Self::LongName => {
                 "ends in a name that is too long: at most 183 bytes, for what is kept beside it"
             }
-            Self::Control => "has a control character, such as a newline or a NUL byte",
+            Self::Control => "has a control character, such as a newline, a NUL byte or one that turns the direction of writing",
             Self::Reserved => "has a name that Samara keeps for itself (.samara)",
             Self::Duplicate => "stands twice",
             Self::Unsorted => "is out of order",
@@ -78,7 +79,7 @@ pub fn safe_destination(path: &str) -> Result<(), PathFault> {
 ///
 /// `..` may stand at the beginning only: there it climbs real directories (nothing lies under a link), while after a
 /// component that is itself a link it could climb out of the tree.
-pub(super) fn safe_link(from: &str, to: &str) -> Result<(), PathFault> {
+pub fn safe_link(from: &str, to: &str) -> Result<(), PathFault> {
     check_text(to)?;
     let mut depth = from.split('/').count() - 1;
     let mut climbing = true;
@@ -103,7 +104,7 @@ fn check_text(path: &str) -> Result<(), PathFault> {
         "" => Err(PathFault::Empty),
         _ if path.starts_with('/') => Err(PathFault::Absolute),
         _ if path.len() > PATH_MAX => Err(PathFault::TooLong),
-        _ if path.contains(char::is_control) => Err(PathFault::Control),
+        _ if !path.chars().all(is_plain) => Err(PathFault::Control),
         _ => Ok(()),
     }
 }

@@ -10,6 +10,7 @@
 //! two unspread pieces, or as many as it spread in the last second. Choosing costs O(devices), a survey O(watched).
 
 use super::grant::{Acked, Candidate, Grant, Patience, Reason};
+use super::grantee::Grantee;
 use super::holders::Holders;
 use crate::geometry::PieceIndex;
 use crate::id::PeerId;
@@ -20,13 +21,6 @@ use std::time::Duration;
 
 /// Unspread grants that any device may hold, before it has shown that it passes pieces on (rule 3).
 const UNSPREAD_MIN: usize = 2;
-/// A grantee that vanished or sat on pieces gets no further ones for so long, unless it is alone; the next time twice as
-/// long, so that a slow device does not hold the last pieces.
-const PENALTY: Duration = Duration::from_secs(10);
-/// Doublings of the penalty.
-const PENALTY_DOUBLINGS_MAX: u32 = 5;
-/// A device that stored nothing for so long after all was granted starves; it is granted a piece as often.
-const STARVED_AFTER: Duration = Duration::from_secs(10);
 /// What a device spread in this time, it may hold unspread.
 const SPREAD_SPAN: Duration = Duration::from_secs(1);
 /// Spread times remembered for the median.
@@ -38,31 +32,6 @@ struct Watch {
     at: Timestamp,
     delivered_before: u64,
     acked: Option<Timestamp>,
-}
-
-#[derive(Debug, Clone)]
-struct Grantee {
-    since: Timestamp,
-    unacked: usize,
-    unspread: usize,
-    spreads: VecDeque<Timestamp>,
-    last_have: Timestamp,
-    last_ack: Timestamp,
-    last_spread: Timestamp,
-    last_grant: Timestamp,
-    penalty_until: Timestamp,
-    penalties: u32,
-}
-
-impl Grantee {
-    fn penalise(&mut self, now: Timestamp) {
-        // Several pieces that are found at once are one offence.
-        if now < self.penalty_until {
-            return;
-        }
-        self.penalty_until = now + PENALTY * 2_u32.pow(self.penalties.min(PENALTY_DOUBLINGS_MAX));
-        self.penalties += 1;
-    }
 }
 
 /// The ledger of one artifact on one granting peer.
@@ -126,20 +95,7 @@ impl Ledger {
         if self.grantees.len() <= 1 {
             self.company_since = now;
         }
-        let zero = Timestamp::ZERO;
-        let fresh = Grantee {
-            since: now,
-            unacked: 0,
-            unspread: 0,
-            spreads: VecDeque::new(),
-            last_have: zero,
-            last_ack: zero,
-            last_spread: zero,
-            last_grant: zero,
-            penalty_until: zero,
-            penalties: 0,
-        };
-        self.grantees.insert(peer, fresh);
+        self.grantees.insert(peer, Grantee::new(now));
     }
 
     /// A device left: what only it was known to have is watched for as orphaned. Unacknowledged pieces are returned.
@@ -352,10 +308,7 @@ impl Ledger {
         let all_granted_at = self.all_granted_at?;
         let starves = |candidate: &&Candidate<'_>| {
             let grantee = self.grantees.get(&candidate.peer).filter(|_| candidate.credit > 0);
-            grantee.is_some_and(|grantee| {
-                let fed_at = grantee.last_have.max(grantee.last_grant).max(grantee.since);
-                now.since(fed_at.max(all_granted_at)) >= STARVED_AFTER
-            })
+            grantee.is_some_and(|grantee| grantee.starves(all_granted_at, now))
         };
         candidates.iter().filter(starves).find_map(|candidate| {
             let lacks =
@@ -473,21 +426,6 @@ mod tests {
         let again = grant(&mut ledger, &holders, &have, 3100).unwrap();
         assert_eq!((again.piece, again.reason), (first.piece, Reason::Repair));
         assert_ne!(again.peer, first.peer);
-    }
-
-    #[test]
-    fn a_device_that_sits_on_pieces_again_and_again_is_left_out_longer_each_time() {
-        let mut grantee = two_devices().0.grantees.remove(&peer(1)).unwrap();
-        let mut spans = Vec::new();
-        let mut now = at(1000);
-        for _ in 0..8 {
-            grantee.penalise(now);
-            // A second piece that is found in the same moment changes nothing.
-            grantee.penalise(now);
-            spans.push(grantee.penalty_until.since(now).as_secs());
-            now = grantee.penalty_until;
-        }
-        assert_eq!(spans, [10, 20, 40, 80, 160, 320, 320, 320]);
     }
 
     #[test]

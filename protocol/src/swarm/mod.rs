@@ -4,6 +4,7 @@
 //! [`order`] and [`picker`] are the receiver's side, [`holders`] and [`ledger`] the sender's on a scarce link.
 
 pub mod grant;
+mod grantee;
 pub mod holders;
 pub mod ledger;
 pub mod order;

@@ -7,6 +7,7 @@ use crate::site::SiteDir;
 use crate::ui::Output;
 use samara_protocol::document::{Criticality, Enrollment};
 use samara_protocol::id::PeerId;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Enroll devices: sign that they belong to the site.
@@ -61,7 +62,9 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let mut writer = super::writer(&site, output)?;
     let mut signer = Signer::open(&site)?;
     let mut enrollments = Vec::new();
-    for device in &args.devices {
+    let mut seen = BTreeSet::new();
+    // One that is given twice is enrolled once.
+    for device in args.devices.iter().filter(|device| seen.insert(**device)) {
         let enrollment = describe(&args, &site, *device, writer.sequences.next_enrollment(*device));
         show_before_signing(output, RoleName::Enroll.as_str(), &enrollment)?;
         enrollments.push(enrollment);
@@ -85,7 +88,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
         }));
     }
     output.note(super::next_step(&site, "lets them in"));
-    Ok(())
+    output.check_told("the enrollments are signed and written")
 }
 
 fn describe(args: &Args, site: &SiteDir, device: PeerId, sequence: u64) -> Enrollment {

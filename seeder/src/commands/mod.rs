@@ -45,7 +45,7 @@ verbs! {
 /// The right to write to a site; what it found amiss is said.
 fn writer<'a>(site: &'a SiteDir, output: &Output) -> Result<SiteWriter<'a>, Failure> {
     let writer = site.writer()?;
-    if let Some(remark) = &writer.remark {
+    for remark in &writer.remarks {
         output.note(output.paint(Look::Warning, remark));
     }
     Ok(writer)

@@ -2,9 +2,9 @@
 
 use crate::failure::{Failure, Kind};
 use crate::keys;
-use crate::release::{ArtifactDescription, Contents, Description, gather};
+use crate::release::{ArtifactDescription, Contents, Description, gather, plan};
 use crate::signer::{RoleName, Signed, Signer, show_before_signing};
-use crate::site::{SiteDir, SiteWriter};
+use crate::site::{SiteDir, SiteWriter, payload};
 use crate::ui::{self, Output};
 use samara_protocol::document::{Release, Rollout, RolloutState, Selector};
 use samara_protocol::id::{DocumentId, RolloutId};
@@ -57,6 +57,13 @@ pub struct Args {
     /// Name of the artifact; only with one [default: the file's name].
     #[arg(long, conflicts_with = "from")]
     name: Option<String>,
+    /// Floor against roll back: devices that install this take nothing lower [default: 0].
+    #[arg(long, value_name = "COUNTER")]
+    security_counter: Option<u64>,
+    /// Publish though an earlier release of the product has a higher security counter: devices that installed that
+    /// one refuse this one.
+    #[arg(long)]
+    lower_security_counter: bool,
     /// Sign without asking.
     #[arg(long, short)]
     yes: bool,
@@ -72,34 +79,61 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let site = SiteDir::open(&args.site)?;
     let mut writer = super::writer(&site, output)?;
     let mut signer = Signer::open(&site)?;
-    // All but the artifacts is checked before gigabytes are hashed.
+    // All but the hashes is checked before gigabytes are hashed.
     let mut release = outline(&site, &writer, &description)?;
-    let contents = gather(&description, &writer.blobs(), output)?;
-    release.artifacts.clone_from(&contents.artifacts);
+    if !args.lower_security_counter {
+        refuse_lower_counter(&site, &release)?;
+    }
+    let planned = plan(&description)?;
+    release.artifacts = planned.iter().map(|planned| planned.artifact().clone()).collect();
+    Signer::preview(&release)?;
+    // What an earlier one left that was killed or declined.
+    writer.remove_orphans();
+    let made = gather(planned, &writer.blobs(), output)
+        .and_then(|contents| sign(&mut release, &contents, &site, &mut writer, &mut signer, &args, output));
+    let published = made.inspect_err(|_| writer.remove_orphans())?;
+    tell(output, &release, &published);
+    output.note(super::next_step(&site, "offers it"));
+    output.check_told(format_args!(
+        "release {} (number {}) is signed and written, do not publish it again",
+        published.release.id, release.number
+    ))
+}
 
-    let release_id = show_before_signing(output, RoleName::Release.as_str(), &release)?;
-    let rollout = roll_out(&site, &mut writer, signer.epoch(), release_id)?;
+struct Published {
+    release: Signed,
+    rollout: Signed,
+    rollout_id: RolloutId,
+    files: [PathBuf; 2],
+}
+
+/// Shows, asks, signs and writes.
+fn sign(
+    release: &mut Release,
+    contents: &Contents,
+    site: &SiteDir,
+    writer: &mut SiteWriter<'_>,
+    signer: &mut Signer<'_>,
+    args: &Args,
+    output: &Output,
+) -> Result<Published, Failure> {
+    release.artifacts.clone_from(&contents.artifacts);
+    let release_id = show_before_signing(output, RoleName::Release.as_str(), release)?;
+    let rollout = roll_out(site, writer, signer.epoch(), release_id)?;
     show_before_signing(output, RoleName::Rollout.as_str(), &rollout)?;
     output.confirm("Sign both?", args.yes.into())?;
-    let signed_release = signer.sign(RoleName::Release, &release)?;
+    let signed_release = signer.sign(RoleName::Release, release)?;
     let signed_rollout = signer.sign(RoleName::Rollout, &rollout)?;
 
     writer.sequences.raise_release(&release.issuer, &release.product, &release.channel, release.number);
     writer.save_sequences()?;
     // A document is visible to `serve` only after its bytes can be found, a rollout only after its release.
     writer.add_sources(&contents.sources)?;
-    let release_file = writer.put_document(&release_name(&signed_release), &signed_release.envelope)?;
-    let rollout_file = writer.put_document(&rollout_name(rollout.rollout_id), &signed_rollout.envelope)?;
-
-    tell(output, &release, &contents, [&signed_release, &signed_rollout]);
-    output.note(super::next_step(&site, "offers it"));
-    output.event(&serde_json::json!({
-        "event": "published", "release": signed_release.id, "rollout": signed_rollout.id,
-        "rollout_id": rollout.rollout_id, "product": release.product, "channel": release.channel,
-        "version": release.version, "number": release.number, "bytes": release.bytes_total(),
-        "blobs": release.blobs(), "files": [release_file, rollout_file],
-    }));
-    Ok(())
+    let files = [
+        writer.put_document(&release_name(&signed_release), &signed_release.envelope)?,
+        writer.put_document(&rollout_name(rollout.rollout_id), &signed_rollout.envelope)?,
+    ];
+    Ok(Published { release: signed_release, rollout: signed_rollout, rollout_id: rollout.rollout_id, files })
 }
 
 fn describe(args: &Args) -> Result<Description, Failure> {
@@ -135,6 +169,7 @@ fn describe(args: &Args) -> Result<Description, Failure> {
         }
     }
     description.number = args.number.or(description.number);
+    description.security_counter = args.security_counter.unwrap_or(description.security_counter);
     if let Some(notes) = &args.notes {
         description.notes.insert("en".into(), notes.clone());
     }
@@ -176,6 +211,29 @@ fn outline(site: &SiteDir, writer: &SiteWriter<'_>, d: &Description) -> Result<R
     Ok(release)
 }
 
+/// Devices that installed a release with a higher counter would refuse this one.
+fn refuse_lower_counter(site: &SiteDir, release: &Release) -> Result<(), Failure> {
+    let documents = site.documents()?;
+    let earlier = documents.iter().filter_map(|envelope| payload::<Release>(envelope));
+    // One floor is for all channels of a product.
+    let same =
+        earlier.filter(|earlier| earlier.issuer == release.issuer && earlier.product == release.product);
+    match same.max_by_key(|earlier| earlier.security_counter) {
+        Some(high) if high.security_counter > release.security_counter => {
+            Err(Failure::configuration(format_args!(
+                "security counter {} is below the {} of version {} (number {}): devices that installed that one \
+                 would refuse this one; give --security-counter {}, or --lower-security-counter if that is meant",
+                release.security_counter,
+                high.security_counter,
+                high.version,
+                high.number,
+                high.security_counter,
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn roll_out(
     site: &SiteDir,
     writer: &mut SiteWriter<'_>,
@@ -207,21 +265,22 @@ pub(super) fn rollout_name(id: RolloutId) -> String {
     format!("rollout-{}", id.short())
 }
 
-fn tell(
-    output: &Output,
-    release: &Release,
-    contents: &Contents,
-    [signed_release, signed_rollout]: [&Signed; 2],
-) {
+fn tell(output: &Output, release: &Release, published: &Published) {
     output.line(format_args!(
         "published {} {} (number {} on {}): {} artifacts, {}",
         release.product,
         release.version,
         release.number,
         release.channel,
-        contents.artifacts.len(),
+        release.artifacts.len(),
         ui::bytes(release.bytes_total()),
     ));
-    output.line(format_args!("release {}", signed_release.id));
-    output.line(format_args!("rollout {}", signed_rollout.id));
+    output.line(format_args!("release {}", published.release.id));
+    output.line(format_args!("rollout {}", published.rollout.id));
+    output.event(&serde_json::json!({
+        "event": "published", "release": published.release.id, "rollout": published.rollout.id,
+        "rollout_id": published.rollout_id, "product": release.product, "channel": release.channel,
+        "version": release.version, "number": release.number, "bytes": release.bytes_total(),
+        "blobs": release.blobs(), "files": published.files,
+    }));
 }

@@ -4,7 +4,7 @@ use super::process::Device;
 use super::{installed_at, storage};
 use crate::failure::{Failure, Kind};
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 /// Bytes read at a time.
@@ -12,13 +12,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 /// Compares the artifact with every device's copy; the number of files of the artifact.
 pub(super) fn all(artifact: &Path, devices: &[Device]) -> Result<usize, Failure> {
-    let mut files = Vec::new();
-    for entry in WalkDir::new(artifact) {
-        let entry = entry.map_err(|e| Failure::new(Kind::Storage, e))?;
-        if entry.file_type().is_file() {
-            files.push(entry.path().strip_prefix(artifact).unwrap_or(Path::new("")).to_owned());
-        }
-    }
+    let files = files_of(artifact)?;
     for device in devices {
         for file in &files {
             let join =
@@ -30,6 +24,22 @@ pub(super) fn all(artifact: &Path, devices: &[Device]) -> Result<usize, Failure>
         }
     }
     Ok(files.len())
+}
+
+/// How many files the artifact has.
+pub(super) fn count(artifact: &Path) -> Result<usize, Failure> {
+    Ok(files_of(artifact)?.len())
+}
+
+fn files_of(artifact: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for entry in WalkDir::new(artifact) {
+        let entry = entry.map_err(|e| Failure::new(Kind::Storage, e))?;
+        if entry.file_type().is_file() {
+            files.push(entry.path().strip_prefix(artifact).unwrap_or(Path::new("")).to_owned());
+        }
+    }
+    Ok(files)
 }
 
 fn is_same(a: &Path, b: &Path) -> std::io::Result<bool> {

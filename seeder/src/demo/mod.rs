@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: f64 = 5.0;
 /// Time for processes to start and to install.
 const GRACE: Duration = Duration::from_secs(60);
+/// Time for each file of each device: all copies are made, and made durable, on this one disk.
+const FILE_MAX: Duration = Duration::from_millis(2);
 /// How often the processes are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -81,7 +83,7 @@ async fn play(args: &Args, output: &Output, scratch: &Path) -> Result<(), Failur
     }
     wait_for_api(&devices).await?;
     let mut seeder = Seeder::start(&programs, &site, &devices, args.uplink).await?;
-    let report = spread(args, output, &mut devices, &mut seeder).await?;
+    let report = spread(args, output, compare::count(&artifact)?, &mut devices, &mut seeder).await?;
     seeder.stop().await;
     let checked = compare::all(&artifact, &devices)?;
     output.line(format_args!(
@@ -92,6 +94,9 @@ async fn play(args: &Args, output: &Output, scratch: &Path) -> Result<(), Failur
     for device in &mut devices {
         device.stop().await;
     }
+    let installed = devices.iter().filter_map(|device| device.installed_after).fold(0.0, f64::max);
+    output.line(format_args!("installed: the last device had the release in place after {installed:.1} s"));
+    output.event(&serde_json::json!({"event": "installed", "last_device_seconds": installed}));
     output.line(report.table());
     output.event(&report);
     Ok(())
@@ -110,15 +115,23 @@ async fn wait_for_api(devices: &[Device]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How long the devices may take: by the bytes, `bound` seconds at best, and by the files that they write together.
+fn patience(bound: f64, files: usize) -> Duration {
+    let installing = FILE_MAX.saturating_mul(u32::try_from(files).unwrap_or(u32::MAX));
+    GRACE + Duration::from_secs_f64(bound * PATIENCE) + installing
+}
+
 /// Watches until every device has installed the release.
 async fn spread(
     args: &Args,
     output: &Output,
+    files: usize,
     devices: &mut [Device],
     seeder: &mut Seeder,
 ) -> Result<samara_protocol::measure::RunReport, Failure> {
     let start = seeder.started;
     let uplink_bits = args.uplink.bits_per_second();
+    let copies = files * devices.len();
     let mut bar = None;
     loop {
         seeder.read_events()?;
@@ -135,7 +148,7 @@ async fn spread(
             break;
         }
         let bound = total.map_or(0.0, |total| total as f64 * 8.0 / uplink_bits as f64);
-        if start.elapsed() > GRACE + Duration::from_secs_f64(bound * PATIENCE) {
+        if start.elapsed() > patience(bound, copies) {
             let late = devices.iter().filter(|device| device.installed_after.is_none()).count();
             return Err(Failure::new(
                 Kind::Failed,
@@ -168,4 +181,15 @@ fn storage(error: std::io::Error) -> Failure {
 /// Where a device's release ends up.
 fn installed_at(device: &Device) -> PathBuf {
     device.dir.join("install").join("app")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_waits_longer_for_more_bytes_and_for_more_files() {
+        assert_eq!(patience(2.0, 0), GRACE + Duration::from_secs(10));
+        assert_eq!(patience(0.0, 8 * 300_000), GRACE + Duration::from_secs(4800));
+    }
 }

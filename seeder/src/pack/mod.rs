@@ -3,11 +3,12 @@
 //! What is signed must be what is served: a file or tree that changes while it is read is refused, with its path.
 
 mod hash;
+mod link;
 mod tree;
 mod walk;
 
 pub use hash::{Hashed, Stamp, hash_file};
-pub use tree::{PackedTree, pack_tree};
+pub use tree::{PackedTree, pack_tree, plan_tree};
 pub use walk::{Found, FoundKind, walk};
 
 use crate::files::FileError;
@@ -35,6 +36,16 @@ pub enum PackError {
         path: PathBuf,
         /// Its target.
         to: PathBuf,
+    },
+    /// A symlink inside the tree whose target a file list cannot carry.
+    #[error("{} points to {to:?}, and this target {reason}", path.display())]
+    Link {
+        /// The symlink.
+        path: PathBuf,
+        /// Its target.
+        to: PathBuf,
+        /// Why, and what to do.
+        reason: String,
     },
     /// A name that a file list cannot carry.
     #[error("{path:?} cannot be published: its name {reason}")]

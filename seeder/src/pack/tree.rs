@@ -17,11 +17,35 @@ pub struct PackedTree {
     pub list: (Hashed, PathBuf),
 }
 
-/// Packs what `walk(root)` found into `blobs`, as files named by their content hash. The tree is walked again at
-/// the end: one that changed meanwhile is refused.
+/// The file list of what `walk(root)` found, with all but the content's hash. A tree that devices would refuse is
+/// refused here, before a byte of it is read.
+pub fn plan_tree(root: &Path, found: &[Found]) -> Result<FileList, PackError> {
+    let mut size = 0_u64;
+    let mut entries = Vec::with_capacity(found.len());
+    for item in found {
+        let kind = match &item.kind {
+            FoundKind::Directory => EntryKind::Directory,
+            FoundKind::Symlink { to } => EntryKind::Symlink { to: to.clone() },
+            FoundKind::File { size: length } => {
+                size = size.saturating_add(*length);
+                EntryKind::File { size: *length }
+            }
+        };
+        entries.push(Entry { path: item.path.clone(), kind, mode: item.mode, owner: None });
+    }
+    let list = FileList { content: ContentHash([0; 32]), size, entries };
+    match FileList::decode(&list.encode()) {
+        Ok(_) => Ok(list),
+        Err(e) => Err(PackError::List { path: root.to_owned(), reason: e.to_string() }),
+    }
+}
+
+/// Packs what `walk(root)` found, and `plan_tree` listed, into `blobs`, as files named by their content hash. The tree
+/// is walked again at the end: one that changed meanwhile is refused.
 pub fn pack_tree(
     root: &Path,
     found: &[Found],
+    mut list: FileList,
     blobs: &Path,
     progress: &mut dyn FnMut(u64),
 ) -> Result<PackedTree, PackError> {
@@ -29,34 +53,20 @@ pub fn pack_tree(
     let real_root = root.canonicalize().map_err(FileError::of("read", root))?;
     let mut packed = files::beside(&blobs.join("packed"))?;
     let mut hasher = blake3::Hasher::new();
-    let mut size = 0;
-    let mut entries = Vec::with_capacity(found.len());
-    for item in found {
-        let kind = match &item.kind {
-            FoundKind::Directory => EntryKind::Directory,
-            FoundKind::Symlink { to } => EntryKind::Symlink { to: to.clone() },
-            FoundKind::File { .. } => {
-                let path = real_root.join(&item.path);
-                let length = read_unchanged(&path, &item.stamp, &mut |bytes| {
-                    hasher.update(bytes);
-                    progress(bytes.len() as u64);
-                    packed.write_all(bytes).map_err(FileError::of("write", packed.path()))
-                })?;
-                size += length;
-                EntryKind::File { size: length }
-            }
-        };
-        entries.push(Entry { path: item.path.clone(), kind, mode: item.mode, owner: None });
+    for item in found.iter().filter(|item| matches!(item.kind, FoundKind::File { .. })) {
+        // It has the length that it was seen with, or it changed.
+        read_unchanged(&real_root.join(&item.path), &item.stamp, &mut |bytes| {
+            hasher.update(bytes);
+            progress(bytes.len() as u64);
+            packed.write_all(bytes).map_err(FileError::of("write", packed.path()))
+        })?;
     }
     refuse_changed(root, found, &walk(root)?)?;
 
     let content = ContentHash(*hasher.finalize().as_bytes());
-    let list = FileList { content, size, entries }.encode();
-    // The device decodes it again: a tree that it would refuse is refused here.
-    let refused =
-        |e: &dyn std::fmt::Display| PackError::List { path: root.to_owned(), reason: e.to_string() };
-    FileList::decode(&list).map_err(|e| refused(&e))?;
-
+    list.content = content;
+    let size = list.size;
+    let list = list.encode();
     let list_hash = ContentHash(*blake3::hash(&list).as_bytes());
     let (data_path, list_path) = (blobs.join(content.to_string()), blobs.join(list_hash.to_string()));
     files::place(packed, &data_path, 0o644)?;
@@ -91,11 +101,20 @@ mod tests {
         (dir, root, blobs)
     }
 
+    fn pack(
+        root: &Path,
+        found: &[Found],
+        blobs: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<PackedTree, PackError> {
+        pack_tree(root, found, plan_tree(root, found)?, blobs, progress)
+    }
+
     #[test]
     fn a_packed_tree_lists_every_entry_and_holds_every_byte_in_order() {
         let (_dir, root, blobs) = tree();
         let found = walk(&root).unwrap();
-        let packed = pack_tree(&root, &found, &blobs, &mut |_| ()).unwrap();
+        let packed = pack(&root, &found, &blobs, &mut |_| ()).unwrap();
         let data = std::fs::read(&packed.data.1).unwrap();
         assert_eq!(data, b"png<html>");
         assert_eq!(packed.data.0.content.0, *blake3::hash(&data).as_bytes());
@@ -113,7 +132,7 @@ mod tests {
     fn packing_twice_gives_the_same_contents() {
         let (_dir, root, blobs) = tree();
         let found = walk(&root).unwrap();
-        let [a, b] = [(); 2].map(|()| pack_tree(&root, &found, &blobs, &mut |_| ()).unwrap());
+        let [a, b] = [(); 2].map(|()| pack(&root, &found, &blobs, &mut |_| ()).unwrap());
         assert_eq!((a.data.0, a.list.0), (b.data.0, b.list.0));
     }
 
@@ -130,7 +149,7 @@ mod tests {
             let (_dir, root, blobs) = tree();
             let found = walk(&root).unwrap();
             let mut once = Some(change);
-            let result = pack_tree(&root, &found, &blobs, &mut |_| {
+            let result = pack(&root, &found, &blobs, &mut |_| {
                 if let Some(change) = once.take() {
                     change(&root);
                 }

@@ -1,11 +1,11 @@
 //! What a tree on disk consists of, in the order in which it is packed.
 
-use super::PackError;
 use super::hash::{Stamp, kind_of};
+use super::{PackError, link};
 use crate::files::FileError;
 use samara_protocol::artifact::safe_path;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use walkdir::WalkDir;
 
 /// One thing in the tree.
@@ -32,7 +32,7 @@ pub enum FoundKind {
     Directory,
     /// A symlink that stays inside the tree.
     Symlink {
-        /// Its target, as written.
+        /// Its target, without what changes nothing (`./`, `//`, a `/` at the end).
         to: String,
     },
 }
@@ -60,10 +60,7 @@ fn look(root: &Path, path: &Path) -> Result<Found, PackError> {
         FoundKind::Directory
     } else if metadata.is_symlink() {
         let to = std::fs::read_link(path).map_err(FileError::of("read", path))?;
-        if !stays_inside(root, path, &to) {
-            return Err(PackError::Escape { path: path.to_owned(), to });
-        }
-        FoundKind::Symlink { to: utf8(&to, path)? }
+        FoundKind::Symlink { to: link::target(root, path, &to)? }
     } else {
         return Err(PackError::Special { path: path.to_owned(), kind: kind_of(&metadata) });
     };
@@ -75,26 +72,9 @@ fn look(root: &Path, path: &Path) -> Result<Found, PackError> {
     Ok(Found { path: name, mode: mode as u16, kind, stamp: Stamp::of(&metadata) })
 }
 
-fn utf8(text: &Path, whose: &Path) -> Result<String, PackError> {
+pub(super) fn utf8(text: &Path, whose: &Path) -> Result<String, PackError> {
     let name = || PackError::Name { path: whose.to_owned(), reason: "is not UTF-8".into() };
     text.to_str().map(str::to_owned).ok_or_else(name)
-}
-
-// Both as written (a dangling link must not lead out on a device where the target exists) and as resolved here
-// (`..` behind another symlink may lead elsewhere than it reads).
-fn stays_inside(root: &Path, link: &Path, to: &Path) -> bool {
-    let Ok(link_inside) = link.strip_prefix(root) else { return false };
-    let mut depth = link_inside.components().count().saturating_sub(1);
-    for component in to.components() {
-        match component {
-            Component::Normal(_) => depth += 1,
-            Component::CurDir => {}
-            Component::ParentDir if depth > 0 => depth -= 1,
-            _ => return false,
-        }
-    }
-    let resolved: PathBuf = link.parent().unwrap_or(root).join(to);
-    resolved.canonicalize().map_or(true, |real| real.starts_with(root))
 }
 
 #[cfg(test)]

@@ -3,5 +3,5 @@
 mod contents;
 mod description;
 
-pub use contents::{Contents, gather};
+pub use contents::{Contents, Planned, gather, plan};
 pub use description::{ArtifactDescription, Description};

@@ -14,9 +14,11 @@
 //! [`SiteWriter`], one at a time. Sequences are on disk before the documents that carry them: after a crash a
 //! number may be unused, but none is given out twice. Where they are behind the documents, the documents count.
 
+mod documents;
 mod sequences;
 mod writer;
 
+pub use documents::{Documents, payload};
 pub use sequences::Sequences;
 pub use writer::SiteWriter;
 
@@ -37,6 +39,12 @@ pub enum SiteError {
     #[error("{} is no site directory (no site.toml in it); make one with: samara site init {}", dir.display(), dir.display())]
     Missing {
         /// Where it should be.
+        dir: PathBuf,
+    },
+    /// Its path has no JSON form.
+    #[error("the path of the site directory {dir:?} is not UTF-8; move it")]
+    Name {
+        /// The directory.
         dir: PathBuf,
     },
     /// A file of it does not say what it should.
@@ -103,6 +111,10 @@ impl SiteDir {
         let settings = toml::from_str(text).map_err(|e| damaged(e.to_string()))?;
         // Absolute, because the store refers to contents by absolute paths.
         let dir = dir.canonicalize().map_err(FileError::of("find", &dir))?;
+        // Verbs tell it to programs, as JSON.
+        if dir.to_str().is_none() {
+            return Err(SiteError::Name { dir });
+        }
         Ok(Self { dir, settings })
     }
 
@@ -119,22 +131,6 @@ impl SiteDir {
     /// The envelope of version 1 of the trust root.
     pub fn trust_root(&self) -> Result<Vec<u8>, SiteError> {
         Ok(files::read(&self.dir.join("trust-root.json"))?)
-    }
-
-    /// The envelopes that a seeder offers, sorted by file name.
-    pub fn documents(&self) -> Result<Vec<Vec<u8>>, SiteError> {
-        self.document_files()?.iter().map(|path| read_document(path)).collect()
-    }
-
-    /// The files of [`Self::documents`].
-    pub fn document_files(&self) -> Result<Vec<PathBuf>, SiteError> {
-        let folder = self.dir.join("documents");
-        let list = FileError::of("list", &folder);
-        let entries = std::fs::read_dir(&folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
-        let mut paths: Vec<_> = entries.map_err(list)?.into_iter().map(|entry| entry.path()).collect();
-        paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
-        paths.sort();
-        Ok(paths)
     }
 
     /// The secret of one of this laptop's mesh identities: `operator` seeds, `observer` only looks, so that both may

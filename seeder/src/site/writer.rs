@@ -1,9 +1,10 @@
 //! The right to change a site directory: one process at a time, sequences first.
 
-use super::{SOURCES, Sequences, SiteDir, SiteError};
+use super::{SOURCES, Sequences, SiteDir, SiteError, payload};
 use crate::files::{self, FileError};
+use samara_protocol::document::Release;
 use samara_protocol::id::ContentHash;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -15,8 +16,8 @@ pub struct SiteWriter<'a> {
     site: &'a SiteDir,
     /// The counters; [`Self::save_sequences`] makes them durable.
     pub sequences: Sequences,
-    /// What the operator should know: counters had to be taken from the documents.
-    pub remark: Option<String>,
+    /// What the operator should know: files that hold no document, counters that had to be taken from the documents.
+    pub remarks: Vec<String>,
     _lock: File,
 }
 
@@ -34,8 +35,8 @@ impl<'a> SiteWriter<'a> {
             }
         }
         remove_leftovers(&site.dir.join("blobs"));
-        let (sequences, remark) = numbers_so_far(site)?;
-        Ok(Self { site, sequences, remark, _lock: lock })
+        let (sequences, remarks) = numbers_so_far(site)?;
+        Ok(Self { site, sequences, remarks, _lock: lock })
     }
 
     /// Makes the counters durable: before any document that carries them is written.
@@ -64,6 +65,24 @@ impl<'a> SiteWriter<'a> {
         self.write_json(SOURCES, &sources)
     }
 
+    /// Removes from `blobs/` what a `publish` packed that did not come to its end: contents that neither `sources.json`
+    /// nor a release in `documents/` names. Where that cannot be known nothing is removed; a failure harms nothing.
+    pub fn remove_orphans(&self) {
+        let (Ok(sources), Ok(documents)) = (self.site.sources(), self.site.read_documents()) else { return };
+        if !documents.refused.is_empty() {
+            return;
+        }
+        let releases = documents.envelopes.iter().filter_map(|(_, envelope)| payload::<Release>(envelope));
+        let named: BTreeSet<_> =
+            releases.flat_map(|release| release.blobs()).map(|blob| blob.content).collect();
+        for entry in std::fs::read_dir(self.blobs()).into_iter().flatten().flatten() {
+            let content = entry.file_name().to_str().and_then(|name| name.parse::<ContentHash>().ok());
+            if content.is_some_and(|content| !named.contains(&content) && !sources.contains_key(&content)) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
     /// The directory.
     pub fn dir(&self) -> &Path {
         self.site.dir()
@@ -79,24 +98,39 @@ impl<'a> SiteWriter<'a> {
 }
 
 // The file alone is not believed: a number that went out in a document is never given out again, though the file was
-// lost, torn, or came from an older copy of the directory.
-fn numbers_so_far(site: &SiteDir) -> Result<(Sequences, Option<String>), SiteError> {
+// lost, torn, or came from an older copy of the directory. A document that cannot be read may carry one, too: where the
+// file does not tell either, that is said.
+fn numbers_so_far(site: &SiteDir) -> Result<(Sequences, Vec<String>), SiteError> {
     let (mut sequences, torn) = match site.read_json(SEQUENCES) {
         Ok(sequences) => (sequences, None),
         Err(SiteError::Damaged { reason, .. }) => (Sequences::default(), Some(reason)),
         Err(error) => return Err(error),
     };
-    let raised = site.documents()?.iter().filter(|envelope| sequences.raise_to(envelope)).count();
-    let remark = match torn {
+    let documents = site.read_documents()?;
+    let raised = documents.envelopes.iter().filter(|(_, envelope)| sequences.raise_to(envelope)).count();
+    let mut remarks: Vec<_> =
+        documents.refused.values().map(|reason| format!("left out of the documents: {reason}")).collect();
+    let is_behind = match torn {
         Some(reason) => {
-            Some(format!("{SEQUENCES} is damaged ({reason}); numbers go on after those in documents/"))
+            remarks
+                .push(format!("{SEQUENCES} is damaged ({reason}); numbers go on after those in documents/"));
+            true
         }
-        None if raised > 0 => Some(format!(
-            "{SEQUENCES} did not know the numbers of {raised} documents; numbers go on after those in documents/"
-        )),
-        None => None,
+        None if raised > 0 => {
+            remarks.push(format!(
+                "{SEQUENCES} did not know the numbers of {raised} documents; numbers go on after those in documents/"
+            ));
+            true
+        }
+        None => false,
     };
-    Ok((sequences, remark))
+    if is_behind && !documents.refused.is_empty() {
+        remarks.push(format!(
+            "a number may be given out twice, as neither {SEQUENCES} nor the files that were left out tell it: \
+             mend them first, or give publish a --number above the last one"
+        ));
+    }
+    Ok((sequences, remarks))
 }
 
 // What a killed `publish` was packing. The lock says that nobody is packing now; a failure here harms nothing.

@@ -14,6 +14,7 @@ pub use state::*;
 
 use super::{Document, DocumentError};
 use crate::id::KeyId;
+use crate::text::is_plain;
 use crate::wire::DocumentKind;
 use fields::fields_of;
 use serde::de::DeserializeOwned;
@@ -55,11 +56,6 @@ fn check_names<'a>(
 /// D10: whether something can be signed with it.
 fn check_key(field: &'static str, key: KeyId) -> Result<(), DocumentError> {
     key.check().map_err(|e| DocumentError::field(field, e.to_string()))
-}
-
-/// D11: whether a character changes what is shown around it: controls, line and paragraph ends, direction overrides.
-fn is_plain(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Any text as one line that D11 allows, cut to at most `bytes_max`: of the words of others for a document of one's own.

@@ -1,5 +1,7 @@
 //! The operator's day, told through the real binary: a site, devices, a release, a look at it, and its end.
 
+mod upkeep;
+
 use samara_protocol::artifact::FileList;
 use samara_protocol::id::ContentHash;
 use samara_protocol::trust::{Trust, VerifiedDocument};
@@ -288,6 +290,7 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
     desk.fails("publish --site plant /dev/null", 3, &["/dev/null is a device file"]);
     desk.fails("publish --site plant --destination ../../etc/x a", 3, &["../../etc/x"]);
     desk.fails("publish --site plant --destination x/a.samara-new a", 3, &["x/a.samara-new", "for itself"]);
+    desk.fails("publish --site plant --destination \u{202e}x a", 3, &["the direction of writing"]);
     desk.fails(&format!("publish --site plant --destination {} a", "x".repeat(184)), 3, &["at most 183"]);
     desk.fails("publish --site plant lines", 3, &["lines/one\\ntwo", "control character"]);
 
@@ -302,6 +305,28 @@ fn every_mistake_has_its_exit_code_and_says_what_to_do() {
         .unwrap();
     desk.fails("publish --site plant a", 4, &["chmod 600", "keys/release"]);
     assert_eq!(SiteDir::open(desk.path("plant")).unwrap().documents().unwrap().len(), 0);
+}
+
+/// Nothing of these may take a number or leave bytes behind.
+#[test]
+fn what_is_wrong_with_an_artifact_is_refused_before_it_is_read_and_before_a_number_is_taken() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let desk = Desk::with_site();
+    desk.write("tree/a", "a");
+    std::os::unix::fs::symlink("./a", desk.path("tree/harmless")).unwrap();
+    std::os::unix::fs::symlink("x/../a", desk.path("tree/crooked")).unwrap();
+    let odd = std::ffi::OsStr::from_bytes(b"odd\xff");
+    std::fs::write(desk.dir.path().join(odd), "bytes").unwrap();
+
+    desk.fails("publish --site plant tree", 3, &["tree/crooked", "\"x/../a\"", "at its beginning only"]);
+    std::fs::remove_file(desk.path("tree/crooked")).unwrap();
+    let refused = desk.command("publish --site plant --name n").arg(odd).output().unwrap();
+    assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("is not UTF-8"), "{}", stderr(&refused));
+    desk.fails("publish --site plant --destination d --name a|b tree", 3, &["artifacts.name"]);
+    assert_eq!(std::fs::read_dir(desk.path("plant/blobs")).unwrap().count(), 0);
+
+    assert_eq!(desk.json("publish --site plant --json tree")["number"], 1);
 }
 
 #[test]
