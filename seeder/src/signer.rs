@@ -5,7 +5,7 @@ use crate::files::FileError;
 use crate::keys::{KeyError, Passphrases};
 use crate::mesh::rank;
 use crate::show;
-use crate::site::{SiteDir, SiteError, read_document};
+use crate::site::{SiteDir, SiteError};
 use crate::ui::{Look, Output};
 use ed25519_dalek::SigningKey;
 use samara_protocol::document::{Document, Envelope, Role, TrustRoot};
@@ -121,14 +121,11 @@ pub fn site_trust(site: &SiteDir) -> Result<Trust, Failure> {
     let refused = |path: PathBuf| move |e: Refusal| Failure::trust(format_args!("{}: {e}", path.display()));
     let pinned = site.dir().join("trust-root.json");
     let mut trust = Trust::pin(&site.trust_root()?).map_err(refused(pinned))?;
-    let mut chain = Vec::new();
-    for path in site.document_files()? {
-        // What cannot be read is named by the verbs, and holds none of them up.
-        let Ok(envelope) = read_document(&path) else { continue };
-        if Envelope::parse(&envelope).is_ok_and(|e| e.kind() == Ok(DocumentKind::TrustRoot)) {
-            chain.push((path, envelope));
-        }
-    }
+    // What cannot be read is named by the verbs, and holds none of them up.
+    let mut chain = site.read_documents()?.envelopes;
+    let is_root =
+        |bytes: &[u8]| Envelope::parse(bytes).is_ok_and(|e| e.kind() == Ok(DocumentKind::TrustRoot));
+    chain.retain(|(_, envelope)| is_root(envelope));
     chain.sort_by_cached_key(|(_, envelope)| rank(envelope));
     for (path, envelope) in chain {
         let root = trust.check(&envelope).map_err(refused(path))?;

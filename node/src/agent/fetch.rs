@@ -256,7 +256,7 @@ impl Agent {
 
     /// Deletes what only the releases to be purged need, whatever else is under way; an install may still read it.
     pub(super) async fn purge(&mut self) {
-        if self.installing.is_some() {
+        if self.installing.is_some() || self.to_purge.is_empty() {
             return;
         }
         let held = self.parts.store.contents().await;

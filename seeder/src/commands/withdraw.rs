@@ -4,9 +4,9 @@ use super::publish::rollout_name;
 use crate::failure::Failure;
 use crate::show::check_label;
 use crate::signer::{RoleName, Signer, show_before_signing};
-use crate::site::{SiteDir, SiteWriter};
+use crate::site::{SiteDir, SiteWriter, payload};
 use crate::ui::Output;
-use samara_protocol::document::{Document, Envelope, Rollout, RolloutState, Withdrawal};
+use samara_protocol::document::{Envelope, Rollout, RolloutState, Withdrawal};
 use samara_protocol::id::DocumentId;
 use samara_protocol::wire::DocumentKind;
 use std::path::PathBuf;
@@ -112,10 +112,4 @@ fn end_rollouts(
         }
     }
     Ok(ended)
-}
-
-// Our own directory: what is read here is shown and signed anew, so its old signature does not matter.
-fn payload<T: Document>(envelope: &[u8]) -> Option<T> {
-    let envelope = Envelope::parse(envelope).ok()?;
-    (envelope.payload_type == T::PAYLOAD_TYPE).then(|| envelope.unverified_payload().ok())?
 }

@@ -7,7 +7,6 @@ use super::clock::Nanos;
 use super::peer::{ConnectionId, PeerIndex};
 use super::transfer::Pipe;
 use super::{Event, World};
-use samara_protocol::geometry::PieceRange;
 use samara_protocol::id::PeerId;
 use samara_protocol::mesh::Input;
 use samara_protocol::wire::Message;
@@ -40,7 +39,6 @@ pub(super) enum Cargo {
     Control(Message),
     Data {
         content: usize,
-        range: PieceRange,
         header: samara_protocol::wire::DataHeader,
         is_wrong: bool,
     },
@@ -195,9 +193,7 @@ impl World {
         let from = self.peers[from as usize].id;
         match cargo {
             Cargo::Control(message) => self.input(peer, Input::Received { peer: from, message }),
-            Cargo::Data { content, range, header, is_wrong } => {
-                self.on_data(peer, from, content, range, header, is_wrong)
-            }
+            Cargo::Data { content, header, is_wrong } => self.on_data(peer, from, content, header, is_wrong),
             Cargo::Close => {
                 self.shut(id, to);
                 self.input(peer, Input::Disconnected { peer: from });

@@ -144,7 +144,6 @@ pub struct World {
     dialling: BTreeSet<(PeerIndex, PeerIndex)>,
     contents: Vec<Content>,
     documents: Documents,
-    liars: BTreeSet<PeerIndex>,
     schedule: Schedule,
     checker: Checker,
     trace: Trace,
@@ -152,6 +151,8 @@ pub struct World {
     scratch: Vec<u8>,
     seeder_control_bytes: u64,
     bytes_stored: u64,
+    /// What the devices that are there from the start hold in the end.
+    bytes_wanted: u64,
     handled: u64,
 }
 
@@ -298,8 +299,7 @@ impl World {
 
     /// The part of all bytes that the devices which were there from the start hold.
     fn fraction(&self) -> f64 {
-        let present = (0..self.plan.devices.count).filter(|device| !self.plan.joins_late(*device)).count();
-        self.bytes_stored as f64 / (present as f64 * self.plan.artifact.bytes.0 as f64)
+        self.bytes_stored as f64 / self.bytes_wanted as f64
     }
 
     fn on_milestone(&mut self, milestone: Milestone) {

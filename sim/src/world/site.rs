@@ -40,6 +40,7 @@ impl World {
             (0..=count).map(|index| peer(index, plan, &contents, &mut network, &mut rng)).collect();
         let enrollments = if count <= ENROLLED_DEVICES_MAX { count as u32 } else { 0 };
         let limits = Limits::default();
+        let present = (0..count).filter(|device| !plan.joins_late(*device));
         let simulated = plan.simulated.clone().unwrap_or_default();
         let mut world = Self {
             plan: plan.clone(),
@@ -62,7 +63,6 @@ impl World {
             dialling: BTreeSet::new(),
             contents,
             documents: Documents::new(enrollments),
-            liars: simulated.liars.iter().map(|liar| *liar as PeerIndex).collect(),
             schedule: Schedule::new(&plan.happenings),
             checker: Checker::new(Bounds {
                 frames_per_peer: limits.serve_queue_max + limits.serve_active_per_peer,
@@ -73,9 +73,10 @@ impl World {
             scratch: Vec::new(),
             seeder_control_bytes: 0,
             bytes_stored: 0,
+            bytes_wanted: present.clone().count() as u64 * plan.artifact.bytes.0,
             handled: 0,
         };
-        for device in (0..count).filter(|device| !plan.joins_late(*device)) {
+        for device in present {
             world.start(device as PeerIndex, Nanos(0));
         }
         world.start(count as PeerIndex, world.begin);

@@ -52,7 +52,7 @@ impl World {
             self.checker.report(Fault::ServesWhatItLacks { peer, piece: range.piece });
         }
         let (_, bytes) = self.contents[number].geometry.byte_range(range);
-        let is_wrong = self.liars.contains(&peer);
+        let is_wrong = !self.plan.is_honest(peer as usize);
         let side = self.connections[id as usize].side_of(peer);
         let pipe = &mut self.connections[id as usize].end_mut(side).pipe;
         let serial = pipe.serial_next;
@@ -120,7 +120,7 @@ impl World {
         let connection = &mut self.connections[id as usize];
         let Some((_, frame)) = connection.end_mut(side).pipe.sending.take() else { return };
         let Frame { content, header, is_wrong, .. } = frame;
-        self.travel(id, side.other(), Cargo::Data { content, range: header.range, header, is_wrong });
+        self.travel(id, side.other(), Cargo::Data { content, header, is_wrong });
         self.send_next(id, side);
     }
 
@@ -129,10 +129,10 @@ impl World {
         peer: PeerIndex,
         from: PeerId,
         content: usize,
-        range: PieceRange,
         header: DataHeader,
         is_wrong: bool,
     ) {
+        let range = header.range;
         let Some(process) = &mut self.peers[peer as usize].process else { return };
         let ticket = Ticket(process.ticket_next);
         process.ticket_next += 1;
