@@ -28,7 +28,7 @@ impl Mesh {
     }
 
     pub(super) fn on_received(&mut self, peer: PeerId, message: Message, now: Timestamp) {
-        let held_back_max = self.config.limits.held_back_max;
+        let held_back_max = self.config.limits.held_back_bytes_max;
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         if !neighbour.hear(&message, now) {
             return self.violation(peer, "more messages than any honest peer sends", now);
@@ -39,8 +39,9 @@ impl Mesh {
             // Never held back: the peer that says it goes before it can be admitted.
             (_, Message::Goodbye(goodbye)) => self.actions.push_back(Action::GoodbyeHeard { peer, goodbye }),
             (_, Message::Hello(_)) => self.violation(peer, "a second hello", now),
-            (Phase::Checking { held_back, .. }, message) => {
-                if held_back.len() < held_back_max {
+            (Phase::Checking { held_back, held_back_bytes, .. }, message) => {
+                *held_back_bytes += message.memory_bytes();
+                if *held_back_bytes <= held_back_max {
                     held_back.push(message);
                 } else {
                     self.violation(peer, "too many messages before admission", now);
@@ -61,7 +62,8 @@ impl Mesh {
         }
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
             neighbour.mode = hello.mode;
-            neighbour.phase = Phase::Checking { listen: hello.listen.clone(), held_back: Vec::new() };
+            let listen = hello.listen.clone();
+            neighbour.phase = Phase::Checking { listen, held_back: Vec::new(), held_back_bytes: 0 };
             self.actions.push_back(Action::Admit { peer, hello });
         }
     }
@@ -72,7 +74,7 @@ impl Mesh {
             return;
         }
         let before = std::mem::replace(&mut neighbour.phase, Phase::Member { enrolled_device });
-        let Phase::Checking { listen, held_back } = before else { return };
+        let Phase::Checking { listen, held_back, .. } = before else { return };
         let peers = self.addresses.some_for(peer, &mut self.rng);
         if !peers.is_empty() {
             self.send(peer, Message::Addresses(peers));

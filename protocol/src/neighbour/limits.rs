@@ -38,8 +38,9 @@ pub struct Limits {
     pub messages_per_second: u32,
     /// Of these, messages that cost more than a table look-up (opens, offers, digests, addresses).
     pub costly_messages_per_second: u32,
-    /// Messages kept while membership is being checked.
-    pub held_back_max: usize,
+    /// Memory for messages that are kept while membership is being checked: the opens of all swarms, with room for their
+    /// bitfields. Strangers can make a device hold so much for each connection.
+    pub held_back_bytes_max: usize,
     /// Swarms that one peer may take part in: several releases of many artifacts.
     pub channels_per_peer_max: usize,
     /// Pieces of all of them together; bounds its bitfields to 1 MiB.
@@ -85,7 +86,7 @@ impl Default for Limits {
             ping_interval: Duration::from_secs(5),
             messages_per_second: 5000,
             costly_messages_per_second: 200,
-            held_back_max: 128,
+            held_back_bytes_max: 256 << 10,
             channels_per_peer_max: 512,
             pieces_per_peer_max: 8 << 20,
             storing_bytes_per_peer_max: 16 << 20,

@@ -3,7 +3,7 @@
 //! ```text
 //!  Greeting --hello of our site and version--> Checking --Admitted--> Member
 //! ```
-//! Messages that arrive while membership is checked are held back, at most `held_back_max` of them.
+//! Messages that arrive while membership is checked are held back, at most `held_back_bytes_max` of them.
 
 mod addresses;
 mod budget;
@@ -42,6 +42,8 @@ pub enum Phase {
         /// What came meanwhile.
         held_back: Vec<Message>,
     },
+        /// The memory that it takes.
+        held_back_bytes: usize,
     /// Admitted.
     Member {
         /// Whether it is an enrolled, unrevoked device.

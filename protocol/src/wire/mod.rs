@@ -62,6 +62,34 @@ pub enum Message {
     Unknown(u8),
 }
 
+impl Message {
+    /// Whether it is said only to a peer that was let in.
+    pub fn is_for_members(&self) -> bool {
+        !matches!(self, Self::Hello(_) | Self::Goodbye(_) | Self::Unknown(_))
+    }
+
+    /// About the memory that it takes; on the wire a list of small numbers is a quarter of that.
+    pub fn memory_bytes(&self) -> usize {
+        let texts = |texts: &[String]| texts.iter().map(|text| size_of_val(text) + text.len()).sum::<usize>();
+        let beside = match self {
+            Self::Hello(hello) => {
+                hello.enrollment.len() + hello.agent.len() + texts(&hello.features) + texts(&hello.listen)
+            }
+            Self::Addresses(peers) => peers.iter().map(|p| size_of_val(p) + texts(&p.addresses)).sum(),
+            Self::Offer(offers) => size_of_val(&offers[..]),
+            Self::Want(ids) => size_of_val(&ids[..]),
+            Self::Document(envelope) => envelope.len(),
+            Self::Open(Open { have: WirePieceSet::Runs(runs), .. }) => size_of_val(&runs[..]),
+            Self::Open(Open { have: WirePieceSet::Bitmap(bytes), .. }) => bytes.len(),
+            Self::Have(have) => size_of_val(&have.pieces[..]),
+            Self::Ping(_) | Self::Pong(_) | Self::Digest(_) | Self::Close(_) | Self::Credit(_) => 0,
+            Self::Request(_) | Self::Cancel(_) | Self::Decline(_) => 0,
+            Self::Mode(_) | Self::Goodbye(_) | Self::Unknown(_) => 0,
+        };
+        size_of::<Self>() + beside
+    }
+}
+
 /// How a peer gives out pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServeMode {
