@@ -168,6 +168,11 @@ pub enum Input {
     },
     /// The time that `poll_timeout` named has come.
     Timeout,
+    /// This peer, or any where none is named, may have become a member, or may let this one in now.
+    MayBeMember {
+        /// Who, if it is one.
+        peer: Option<PeerId>,
+    },
     /// So many unrevoked devices are enrolled at the site, connected here or not.
     DevicesEnrolled(usize),
     /// The operator changed how this peer serves.
@@ -211,6 +216,11 @@ pub enum Action {
         peer: PeerId,
         /// Why.
         goodbye: Goodbye,
+    },
+    /// A member lets this peer in: it said what it says to members only.
+    LetIn {
+        /// Who.
+        peer: PeerId,
     },
     /// End the connection; what was sent before still goes out where the peer is only not wanted.
     Disconnect {

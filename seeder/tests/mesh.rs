@@ -3,7 +3,7 @@
 mod support;
 
 use std::io::{Seek as _, SeekFrom, Write as _};
-use support::{Site, noise, ok, samara, wait_for};
+use support::{Device, Site, noise, ok, samara, wait_for};
 
 const MIB: usize = 1 << 20;
 
@@ -273,5 +273,38 @@ fn a_device_that_is_refused_or_meets_another_site_or_its_own_key_says_so_in_log_
         assert!(alarm["since_seconds"].as_u64().unwrap() < 60, "{alarm}");
         let logged = device.events("alarm").iter().filter(|event| event["name"] == name).count();
         assert_eq!(logged, 1);
+    }
+}
+
+#[test]
+fn devices_that_refused_each_other_before_they_were_enrolled_share_as_soon_as_they_are() {
+    let mut site = Site::new("closed", 0);
+    (0..3).for_each(|_| site.add_device());
+    let content = site.publish_noise(6 * MIB);
+    site.start_devices();
+    // The waits between two dials grow: the next ones would come when the release is there.
+    let refused = || site.devices[0].lines("not a member of this mesh").len();
+    wait_for("refusals", || (refused() >= 8).then_some(()));
+    let is_alarmed = |device: &Device| {
+        let status = device.status()?;
+        Some(status["alarms"].as_array()?.iter().any(|alarm| alarm["name"] == "not_enrolled"))
+    };
+    assert_eq!(site.devices.iter().map(is_alarmed).collect::<Vec<_>>(), [Some(true); 3]);
+    site.enroll();
+    // It knows the first device only; the others hear of everything by way of that one.
+    let mut seeder = site.serve(&["--uplink-limit", "8mbit", "--until-safe"]);
+    let neighbours = |device: &Device| Some(device.status()?["neighbours"].as_array()?.len());
+    wait_for("all to be connected", || {
+        site.devices.iter().all(|device| neighbours(device) >= Some(2)).then_some(())
+    });
+    let early = site.devices[0].release().unwrap()["bytes_have"].as_u64().unwrap();
+    assert!(early < content.len() as u64, "the release was there before the neighbours");
+    assert_eq!(seeder.wait(), 0);
+    site.wait_installed(&content);
+    for device in &site.devices {
+        let sources = device.release().unwrap()["sources"].clone();
+        let others = site.devices.iter().map(|other| sources[&other.id].as_u64().unwrap_or(0));
+        assert!(others.sum::<u64>() > 0, "{sources}");
+        wait_for("the alarm to end with its cause", || is_alarmed(device).filter(|alarmed| !alarmed));
     }
 }

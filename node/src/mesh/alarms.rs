@@ -1,7 +1,8 @@
 //! Why a device may be alone, for the people who look at it: refusals by peers, strangers at the door.
 //!
-//! An alarm stands while its cause was seen in the last minutes, and ends by itself. What a peer says of itself or of
-//! us is not proven: alarms are for people and decide nothing.
+//! An alarm stands while its cause was seen in the last minutes, and ends by itself; that peers refuse this device ends
+//! sooner, when one lets it in or its enrollment comes. What a peer says of itself or of us is not proven: alarms are
+//! for people and decide nothing.
 
 use samara_protocol::id::{PeerId, SiteId};
 use samara_protocol::wire::Goodbye;
@@ -109,6 +110,11 @@ impl Alarms {
         }
     }
 
+    /// This device was enrolled, or a peer let it in: that others refused it before is over.
+    pub(super) fn on_let_in(&mut self) {
+        self.standing.retain(|cause, _| !matches!(cause, Cause::NotEnrolled | Cause::Revoked));
+    }
+
     /// Those that stand.
     pub(super) fn view(&self, now: Instant) -> Vec<Alarm> {
         let stands = |(_, standing): &(&Cause, &Standing)| now - standing.seen <= STANDS;
@@ -166,6 +172,18 @@ mod tests {
         alarms.raise(Cause::NotEnrolled, Some(PeerId([3; 32])), String::new(), at(300));
         let view = alarms.view(at(300));
         assert!(view[0].since_seconds == 0 && view[0].detail.contains("1 peer refused"), "{view:?}");
+    }
+
+    #[test]
+    fn a_device_that_is_let_in_is_refused_no_longer_and_what_else_was_seen_stands() {
+        let (mut alarms, now) = (Alarms::new(SITE), Instant::now());
+        let peer = Some(PeerId([1; 32]));
+        for cause in [Cause::NotEnrolled, Cause::Revoked, Cause::OtherSite, Cause::Version, Cause::Cloned] {
+            alarms.raise(cause, peer, String::new(), now);
+        }
+        alarms.on_let_in();
+        let names: Vec<_> = alarms.view(now).into_iter().map(|alarm| alarm.name).collect();
+        assert_eq!(names, ["other_site", "version", "cloned_identity"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod documents;
 mod ledger;
+mod membership;
 mod parting;
 
 use super::alarms::Alarms;
@@ -18,6 +19,7 @@ use super::serving::Serving;
 use super::store::{Loss, Store, StoreError};
 use crate::state::State;
 use bytes::Bytes;
+use membership::Member;
 use samara_protocol::geometry::{Geometry, PieceRange};
 use samara_protocol::id::{ContentHash, PeerId};
 use samara_protocol::mesh::{Action, Input, Mesh, MeshConfig, StoreFault, Ticket};
@@ -74,9 +76,11 @@ pub async fn start(
         .name("documents".into())
         .spawn(move || library.run(jobs_out, &outcomes_in))
         .map_err(|e| MeshError::State(e.to_string()))?;
+    let enrollment = parts.machine.enrollment.clone();
     let limiter = parts.uplink_limit.map(|rate| Arc::new(Limiter::new(rate)));
     let net = Arc::new(net);
     let mut driver = Driver {
+        me: parts.machine.me,
         machine: Mesh::new(parts.machine, parts.rng_seed),
         serving: Serving::new(net.clone(), parts.store.clone(), limiter, done_in.clone()),
         net,
@@ -88,12 +92,13 @@ pub async fn start(
         geometries: BTreeMap::new(),
         granted: ledger::Ledger::default(),
         listen: Vec::new(),
-        admitted: BTreeMap::new(),
+        members: BTreeMap::new(),
         desk: documents::Desk::new(jobs),
         done: done_in,
         outbox: VecDeque::new(),
         alarms,
     };
+    driver.watch_enrollment(&enrollment);
     for document in held {
         driver.hold(document, None, None);
     }
@@ -123,6 +128,7 @@ struct Inbox {
 }
 
 struct Driver {
+    me: PeerId,
     machine: Mesh,
     net: Arc<Net>,
     store: Store,
@@ -133,18 +139,12 @@ struct Driver {
     geometries: BTreeMap<ContentHash, Geometry>,
     granted: ledger::Ledger,
     listen: Vec<String>,
-    admitted: BTreeMap<PeerId, Member>,
+    members: BTreeMap<PeerId, Member>,
     serving: Serving,
     desk: documents::Desk,
     done: mpsc::Sender<Done>,
     outbox: VecDeque<MeshEvent>,
     alarms: Alarms,
-}
-
-/// What a neighbour showed when it came.
-struct Member {
-    enrollment: Vec<u8>,
-    admitted: bool,
 }
 
 impl Driver {
@@ -224,9 +224,7 @@ impl Driver {
     fn gone(&mut self, peer: PeerId) {
         self.serving.on_gone(peer);
         self.desk.on_gone(peer);
-        if self.admitted.remove(&peer).is_some_and(|member| member.admitted) {
-            self.outbox.push_back(MeshEvent::Neighbour { peer, connected: false });
-        }
+        self.member_is_gone(peer);
         self.handle(Input::Disconnected { peer });
     }
 
@@ -298,11 +296,8 @@ impl Driver {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Send { peer, message } => self.net.send_control(peer, message),
-            Action::Admit { peer, hello } => {
-                let member = Member { enrollment: hello.enrollment.clone(), admitted: false };
-                self.admitted.insert(peer, member);
-                self.ask(Job::Admit { peer, enrollment: hello.enrollment });
-            }
+            Action::Admit { peer, hello } => self.ask_for(peer, hello.enrollment),
+            Action::LetIn { .. } => self.alarms.on_let_in(),
             Action::GoodbyeHeard { peer, goodbye } => self.on_goodbye(peer, goodbye),
             Action::Disconnect { peer, reason } => self.disconnect(peer, &reason),
             Action::Serve { peer, content, header } => match self.geometries.get(&content) {

@@ -23,7 +23,8 @@ impl Mesh {
             mode: self.config.mode,
             enrollment: self.config.enrollment.clone(),
             listen: self.config.listen.clone(),
-        };
+        }
+        .fitting();
         self.send(peer, Message::Hello(hello));
     }
 
@@ -44,7 +45,7 @@ impl Mesh {
                 if *held_back_bytes <= held_back_max {
                     held_back.push(message);
                 } else {
-                    self.violation(peer, "too many messages before admission", now);
+                    self.violation(peer, "too much before admission", now);
                 }
             }
             (Phase::Member { .. }, message) => self.on_member_message(peer, message, now),
@@ -97,6 +98,12 @@ impl Mesh {
     }
 
     fn on_member_message(&mut self, peer: PeerId, message: Message, now: Timestamp) {
+        if let Some(neighbour) = self.neighbours.get_mut(&peer)
+            && message.is_for_members()
+            && !std::mem::replace(&mut neighbour.lets_us_in, true)
+        {
+            self.actions.push_back(Action::LetIn { peer });
+        }
         match message {
             Message::Hello(_) | Message::Goodbye(_) | Message::Unknown(_) => {}
             Message::Ping(nonce) => self.send(peer, Message::Pong(nonce)),

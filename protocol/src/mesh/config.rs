@@ -5,7 +5,7 @@ use crate::neighbour::Limits;
 use crate::wire::ServeMode;
 use std::collections::BTreeMap;
 
-/// Given at construction. The machine never changes it, but for `mode` (by `Input::ModeChanged`).
+/// Given at construction. The machine never changes it, but for `mode`, `listen` and `enrollment` when it is told of others.
 #[derive(Debug, Clone)]
 pub struct MeshConfig {
     /// This peer.

@@ -123,6 +123,7 @@ impl Mesh {
             Input::DocumentRefused { peer, id, verdict } => self.on_document_refused(peer, id, verdict, now),
             Input::DocumentRead { peer, envelope } => self.on_document_read(peer, envelope),
             Input::Timeout => {}
+            Input::MayBeMember { peer } => self.choice.forgive(peer, now, &mut self.rng),
             Input::DevicesEnrolled(count) => self.on_devices_enrolled(count),
             Input::ModeChanged(mode) => self.on_mode_changed(mode, now),
         }
@@ -152,6 +153,13 @@ impl Mesh {
     /// Sets the addresses that later hellos name.
     pub fn listening(&mut self, addresses: Vec<String>) {
         self.config.listen = addresses;
+    }
+
+    /// Sets the enrollment that later hellos show; one of more than [`ENROLLMENT_SHOWN_MAX`] bytes has no place there.
+    ///
+    /// [`ENROLLMENT_SHOWN_MAX`]: crate::wire::ENROLLMENT_SHOWN_MAX
+    pub fn enrolled(&mut self, envelope: Vec<u8>) {
+        self.config.enrollment = envelope;
     }
 
     /// Counters of a swarm.

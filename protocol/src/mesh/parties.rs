@@ -3,7 +3,7 @@
 use super::{Action, Mesh, Violation};
 use crate::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::id::{ContentHash, PeerId};
-use crate::neighbour::{Neighbour, Waiting};
+use crate::neighbour::{Neighbour, Phase, Waiting};
 use crate::piece_set::PieceSet;
 use crate::swarm::holders::Holders;
 use crate::swarm::ledger::Ledger;
@@ -149,8 +149,15 @@ impl Mesh {
         }
         self.uploads.forget(Some(peer), None);
         self.catalog.leave(peer);
-        self.choice.leave(peer, now, &mut self.rng);
-        self.neighbours.remove(&peer);
+        match self.neighbours.remove(&peer) {
+            Some(Neighbour { phase: Phase::Checking { listen, .. }, .. }) => {
+                self.choice.turn_away(peer, &listen);
+            }
+            Some(Neighbour { lets_us_in: false, .. }) => {
+                self.choice.turned_away_by(peer, now, &mut self.rng);
+            }
+            _ => self.choice.leave(peer, now, &mut self.rng),
+        }
         self.safety_is_stale = true;
         self.refresh_enrolled(now);
         self.pump_uploads(now);

@@ -1,5 +1,7 @@
 //! A small world: N machines over links with a rate and a latency, driven by one seeded queue of events.
 
+mod admission;
+
 use super::*;
 use crate::id::SiteId;
 use crate::neighbour::Limits;

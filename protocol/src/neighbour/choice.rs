@@ -8,6 +8,7 @@
 
 use super::addresses::ADDRESS_BYTES_MAX;
 use super::limits::Limits;
+use super::strangers::Strangers;
 use crate::id::PeerId;
 use crate::rng::Prng;
 use crate::time::Timestamp;
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 /// The first wait after a dial that led to no neighbour.
 const RETRY_MIN: Duration = Duration::from_secs(1);
+/// How long a member is left alone that turned this peer away: it refuses strangers no longer.
+const TURNED_AWAY_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait between two dials of one address.
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A neighbour that left sooner than this had no place for us: the waits go on growing.
@@ -75,6 +78,7 @@ pub struct Choice {
     me: PeerId,
     book: BTreeMap<Key, Entry>,
     joined: BTreeMap<PeerId, Joined>,
+    strangers: Strangers,
     /// When to look again; `None` when only news can change anything.
     due: Option<Timestamp>,
 }
@@ -84,11 +88,17 @@ impl Choice {
     pub fn new(me: PeerId, configured: &[String]) -> Self {
         let entry = |a: &String| (Key::Configured(a.clone()), Entry::new(vec![a.clone()], Timestamp::ZERO));
         let due = (!configured.is_empty()).then_some(Timestamp::ZERO);
-        Self { me, book: configured.iter().map(entry).collect(), joined: BTreeMap::new(), due }
+        let book = configured.iter().map(entry).collect();
+        Self { me, book, joined: BTreeMap::new(), strangers: Strangers::default(), due }
     }
 
     /// Somebody said where a peer is.
-    pub fn heard(&mut self, peer: PeerId, mut addresses: Vec<String>, now: Timestamp) {
+    pub fn heard(&mut self, peer: PeerId, addresses: Vec<String>, now: Timestamp) {
+        self.note(peer, addresses, now, now);
+    }
+
+    /// A peer is there, and is to be dialled then.
+    fn note(&mut self, peer: PeerId, mut addresses: Vec<String>, next: Timestamp, now: Timestamp) {
         addresses.retain(|address| address.len() <= ADDRESS_BYTES_MAX);
         addresses.truncate(ADDRESSES_PER_PEER_MAX);
         if peer == self.me || addresses.is_empty() {
@@ -96,7 +106,7 @@ impl Choice {
         }
         if let Some(entry) = self.book.get_mut(&Key::Peer(peer)) {
             if entry.addresses != addresses {
-                *entry = Entry::new(addresses, now);
+                *entry = Entry::new(addresses, next);
                 self.due = Some(now);
             }
             return;
@@ -110,7 +120,7 @@ impl Choice {
             };
             self.book.remove(&key);
         }
-        self.book.insert(Key::Peer(peer), Entry::new(addresses, now));
+        self.book.insert(Key::Peer(peer), Entry::new(addresses, next));
         self.due = Some(now);
     }
 
@@ -126,6 +136,7 @@ impl Choice {
         let dialled = self.book.get_mut(&Key::Peer(peer)).and_then(|entry| entry.dialled.take());
         let listen = listen.iter().take(ADDRESSES_PER_PEER_MAX).cloned().collect();
         self.joined.insert(peer, Joined { since: now, listen, is_chosen: dialled.is_some() });
+        self.strangers.take(peer);
     }
 
     /// A neighbour is gone: it may be dialled again soon, unless it had hardly come.
@@ -140,6 +151,43 @@ impl Choice {
             if same {
                 let wait = if stayed { RETRY_MIN } else { entry.wait };
                 (entry.next, entry.wait) = (now + rng.jitter(wait), wait);
+            }
+        }
+        self.due = Some(now);
+    }
+
+    /// A member left before it had let this peer in: it has not heard yet that this one is a member. It is dialled soon, if
+    /// it was the one that had dialled; where dialling it did not help before, the waits go on growing.
+    pub fn turned_away_by(&mut self, peer: PeerId, now: Timestamp, rng: &mut Prng) {
+        let listen = self.joined.get(&peer).map(|joined| joined.listen.clone()).unwrap_or_default();
+        self.leave(peer, now, rng);
+        if !self.book.contains_key(&Key::Peer(peer)) {
+            self.note(peer, listen, now + rng.jitter(TURNED_AWAY_WAIT), now);
+        }
+    }
+
+    /// A peer was turned away; it says that it listens there.
+    pub fn turn_away(&mut self, peer: PeerId, listen: &[String]) {
+        self.strangers.remember(peer, listen);
+    }
+
+    /// This peer, or any where none is named, may have become a member, or may let this one in now: who is waited for is
+    /// due soon, when the documents that come with such news are there. Whose a configured address is cannot be known.
+    pub fn forgive(&mut self, peer: Option<PeerId>, now: Timestamp, rng: &mut Prng) {
+        if let Some(peer) = peer
+            && let Some(listen) = self.strangers.take(peer)
+            && !self.book.contains_key(&Key::Peer(peer))
+        {
+            self.note(peer, listen, now + rng.jitter(ROUND), now);
+        }
+        let soon = now + ROUND;
+        for (key, entry) in &mut self.book {
+            let is_concerned = match key {
+                Key::Configured(_) => true,
+                Key::Peer(known) => peer.is_none_or(|peer| peer == *known),
+            };
+            if is_concerned && entry.next > soon {
+                (entry.next, entry.wait) = (now + rng.jitter(ROUND), RETRY_MIN);
             }
         }
         self.due = Some(now);
@@ -317,6 +365,53 @@ mod tests {
         book.0.leave(peer(1), at(100), &mut book.2);
         assert!(book.poll(at(100)).is_empty());
         assert_eq!(book.poll(at(103)).len(), 1);
+    }
+
+    #[test]
+    fn whoever_may_have_become_a_member_is_dialled_at_once_and_others_wait_as_they_did() {
+        let mut book = Book::new(&[ADDRESS.to_owned()]);
+        book.hear(1..3, at(0));
+        (0..200).for_each(|second| drop(book.poll(at(second))));
+        let dialled = |book: &mut Book, from: u64| {
+            let times = (0..8).map(|i| Timestamp::from_millis(from * 1000 + i * 125));
+            let dials = times.flat_map(|now| book.poll(now)).map(|dial| dial.peer);
+            dials.collect::<std::collections::BTreeSet<_>>()
+        };
+        // All wait about 30 s; nothing of the peers is dialled by chance in this second.
+        let quiet = (200..260).find(|&second| dialled(&mut book, second).is_empty()).unwrap() + 1;
+        book.0.forgive(Some(peer(1)), at(quiet), &mut book.2);
+        let soon = dialled(&mut book, quiet);
+        assert!(soon.contains(&None) && soon.contains(&Some(peer(1))) && !soon.contains(&Some(peer(2))));
+        book.0.forgive(None, at(quiet + 1), &mut book.2);
+        assert_eq!(dialled(&mut book, quiet + 1).len(), 3);
+    }
+
+    #[test]
+    fn a_peer_that_was_turned_away_is_dialled_once_it_is_a_member_and_never_before() {
+        let mut book = Book::new(&[]);
+        for n in [1, 2] {
+            book.0.turn_away(peer(n), &[format!("/ip4/10.0.0.1/tcp/{n}")]);
+        }
+        book.0.forgive(None, at(0), &mut book.2);
+        assert!(book.poll(at(1)).is_empty());
+        book.0.forgive(Some(peer(2)), at(1), &mut book.2);
+        let expected = Dial { peer: Some(peer(2)), addresses: vec!["/ip4/10.0.0.1/tcp/2".into()] };
+        assert_eq!(book.poll(at(2)), [expected]);
+    }
+
+    #[test]
+    fn a_member_that_turned_this_peer_away_is_dialled_although_it_was_the_one_that_dialled() {
+        for (is_turned_away, dials) in [(true, 1), (false, 0)] {
+            let mut book = Book::new(&[]);
+            book.0.join(peer(1), &[ADDRESS.to_owned()], at(0));
+            if is_turned_away {
+                book.0.turned_away_by(peer(1), at(1), &mut book.2);
+            } else {
+                book.0.leave(peer(1), at(1), &mut book.2);
+            }
+            assert!(book.poll(at(1)).is_empty());
+            assert_eq!(book.poll(at(3)).len(), dials);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod limits;
 mod probe;
 pub mod rate;
 mod scarce;
+mod strangers;
 mod uploads;
 
 pub use addresses::AddressBook;
@@ -41,9 +42,9 @@ pub enum Phase {
         listen: Vec<String>,
         /// What came meanwhile.
         held_back: Vec<Message>,
-    },
         /// The memory that it takes.
         held_back_bytes: usize,
+    },
     /// Admitted.
     Member {
         /// Whether it is an enrolled, unrevoked device.
@@ -67,6 +68,8 @@ pub struct Waiting {
 pub struct Neighbour {
     /// How far admission went.
     pub phase: Phase,
+    /// It said what only members are told.
+    pub lets_us_in: bool,
     /// How it serves.
     pub mode: ServeMode,
     /// Its channel numbers.
@@ -106,6 +109,7 @@ impl Neighbour {
     pub fn new(limits: &Limits, now: Timestamp) -> Self {
         Self {
             phase: Phase::Greeting,
+            lets_us_in: false,
             mode: ServeMode::Pull,
             channels: BTreeMap::new(),
             waiting: BTreeMap::new(),

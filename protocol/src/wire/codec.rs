@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub const CONTROL_FRAME_MAX: usize = 68 * 1024;
 /// The largest frame of a message that is neither `Hello`, `Open`, `Document`, `Offer`, `Want` nor `Have`.
 pub const SMALL_FRAME_MAX: usize = 8 * 1024;
-/// The largest hello: an enrollment of 4 KiB and a few addresses.
+/// The largest hello: an enrollment of 6 KiB and eight addresses.
 pub const HELLO_FRAME_MAX: usize = 8 * 1024;
 /// The largest list of offers, wants or haves.
 pub const LIST_FRAME_MAX: usize = 36 * 1024;

@@ -154,6 +154,19 @@ pub struct Hello {
     pub listen: Vec<String>,
 }
 
+impl Hello {
+    /// Without what its frame has no room for: an enrollment that is too long, which comes with the documents as well,
+    /// and addresses that nobody would keep.
+    pub fn fitting(mut self) -> Self {
+        if self.enrollment.len() > ENROLLMENT_SHOWN_MAX {
+            self.enrollment.clear();
+        }
+        self.listen.retain(|address| address.len() <= LISTEN_BYTES_MAX);
+        self.listen.truncate(LISTEN_SHOWN_MAX);
+        self
+    }
+}
+
 /// Where a peer may be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerAddress {
@@ -254,5 +267,10 @@ pub struct DataHeader {
     pub range: PieceRange,
 }
 
+/// The longest enrollment that fits into a hello beside everything else.
+pub const ENROLLMENT_SHOWN_MAX: usize = 6 * 1024;
+/// The most addresses of a hello, and the longest: peers keep no more.
+const LISTEN_SHOWN_MAX: usize = 8;
+const LISTEN_BYTES_MAX: usize = 128;
 /// The most addresses in one message.
 pub const ADDRESSES_MAX: usize = 32;

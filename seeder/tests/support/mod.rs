@@ -74,14 +74,21 @@ impl Site {
         let mut site = Self { scratch, devices: Vec::new() };
         ok(samara().args(["site", "init", "--name", "Test", "--no-passphrase"]).args(init).arg(site.dir()));
         (0..count).for_each(|_| site.add_device());
-        let ids: Vec<_> = site.devices.iter().map(|d| d.id.clone()).collect();
-        ok(samara().args(["enroll", "--site"]).arg(site.dir()).args(ids));
+        if count > 0 {
+            site.enroll();
+        }
         for device in &site.devices {
             let file = format!("documents/enrollment-{}.json", &device.id[..10]);
             std::fs::copy(site.dir().join(file), device.dir.join("enrollment.json")).unwrap();
             device.configure("[install]", "[device]\nenrollment = \"enrollment.json\"\n[install]");
         }
         site
+    }
+
+    /// Signs an enrollment of every device.
+    pub fn enroll(&self) {
+        let ids = self.devices.iter().map(|device| &device.id);
+        ok(samara().args(["enroll", "--site"]).arg(self.dir()).args(ids));
     }
 
     pub fn dir(&self) -> PathBuf {
@@ -233,9 +240,17 @@ impl Device {
 
     /// Lines of its log with this event.
     pub fn events(&self, name: &str) -> Vec<Value> {
+        self.log().into_iter().filter(|line| line["event"] == name).collect()
+    }
+
+    /// Lines of its log with this message.
+    pub fn lines(&self, message: &str) -> Vec<Value> {
+        self.log().into_iter().filter(|line| line["message"] == message).collect()
+    }
+
+    fn log(&self) -> Vec<Value> {
         let log = std::fs::read_to_string(self.dir.join("log.jsonl")).unwrap_or_default();
-        let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        events.filter(|event| event["event"] == name).collect()
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     pub fn installed(&self) -> Option<Vec<u8>> {

@@ -6,9 +6,10 @@ use super::Driver;
 use super::parting::SURPLUS_REFUSED;
 use crate::mesh::command::{MeshEvent, PublishError};
 use crate::mesh::library::{Job, Outcome};
+use crate::mesh::net::Refuse;
 use samara_protocol::id::{DocumentId, PeerId};
 use samara_protocol::mesh::Input;
-use samara_protocol::trust::{Membership, Verdict, VerifiedDocument};
+use samara_protocol::trust::{Verdict, VerifiedDocument};
 use tokio::sync::mpsc;
 use turns::Turns;
 
@@ -37,13 +38,16 @@ impl Driver {
                 self.handle(Input::DocumentHeld { offer: document.offer(), from, replaces: None });
             }
             Outcome::Held { document, from, replaces, is_new: true } => {
-                let concerned = match &*document {
-                    VerifiedDocument::Enrollment(enrollment) => vec![enrollment.device],
-                    VerifiedDocument::TrustRoot(_) => self.admitted.keys().copied().collect(),
-                    _ => Vec::new(),
+                let membership = match &*document {
+                    VerifiedDocument::Enrollment(enrollment) => Some(Some(enrollment.device)),
+                    VerifiedDocument::TrustRoot(_) => Some(None),
+                    _ => None,
                 };
+                let envelope = document.envelope().to_vec();
                 self.hold(*document, from, replaces);
-                self.judge_again(&concerned);
+                if let Some(device) = membership {
+                    self.on_membership(device, envelope);
+                }
             }
             Outcome::Dropped(id) => {
                 self.handle(Input::DocumentDropped(id));
@@ -63,28 +67,6 @@ impl Driver {
         }
     }
 
-    fn on_member(&mut self, peer: PeerId, membership: Membership, admitted: bool) {
-        let Some(member) = self.admitted.get_mut(&peer) else { return };
-        if !admitted {
-            return self.refuse_stranger(peer, membership);
-        }
-        if !std::mem::replace(&mut member.admitted, true) {
-            self.outbox.push_back(MeshEvent::Neighbour { peer, connected: true });
-        }
-        let enrolled_device = membership == Membership::EnrolledDevice;
-        self.handle(Input::Admitted { peer, enrolled_device });
-    }
-
-    /// Membership may have changed: with an enrollment that of its device, with a trust root that of every neighbour. No
-    /// more than that, for the enrollments of a whole site come at once.
-    fn judge_again(&mut self, peers: &[PeerId]) {
-        for &peer in peers {
-            if let Some(member) = self.admitted.get(&peer) {
-                self.ask(Job::Admit { peer, enrollment: member.enrollment.clone() });
-            }
-        }
-    }
-
     /// Hands a job to the documents' thread. One that finds the queue full ends at once: what a peer sends or wants is
     /// dropped with all that it has waiting, and comes again when it is asked for again.
     pub(super) fn ask(&mut self, job: Job) {
@@ -98,7 +80,7 @@ impl Driver {
                 self.desk.reads.drop_waiting(peer);
                 self.desk.reads.next(peer);
             }
-            Job::Admit { peer, .. } => self.net.disconnect(peer, Some(SURPLUS_REFUSED)),
+            Job::Admit { peer, .. } => self.net.disconnect(peer, Some(Refuse::For(SURPLUS_REFUSED))),
             Job::Publish { answer, .. } => {
                 let _ = answer.send(Err(PublishError::State("too many documents at once".into())));
             }

@@ -1,6 +1,6 @@
 //! The task that owns the libp2p swarm: listens, dials, keeps one connection for each pair, and ends connections.
 //!
-//! The smaller PeerId dials, the larger only after two seconds (one of them may be behind a firewall). Of two
+//! The smaller PeerId dials, the larger only half a second later (one of them may be behind a firewall). Of two
 //! connections with one peer [`choice`] keeps one. A connection is in one [`State`]; the driver hears of it only
 //! while it is live.
 
@@ -8,6 +8,7 @@ mod building;
 mod dialling;
 
 use super::events::Signal;
+use super::gate::Refuse;
 use super::link::{Four, Link};
 use super::listeners::Listeners;
 use super::streams::{Direction, HandlerEvent, Kind};
@@ -26,8 +27,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-/// How long the larger PeerId waits for the smaller to dial.
-const LARGER_WAITS: Duration = Duration::from_secs(2);
+/// How long the larger PeerId waits for the smaller to dial: several round trips of a slow link.
+const LARGER_WAITS: Duration = Duration::from_millis(500);
 /// How long a peer that sent what is no frame is refused.
 const FAULT_REFUSED: Duration = Duration::from_secs(600);
 /// How long a connection may take to have all its streams.
@@ -44,7 +45,10 @@ const REQUESTS_MAX: usize = 1024;
 pub(super) enum Request {
     Dial { peer: Option<PeerId>, addresses: Vec<String> },
     DialNow { peer: PeerId, addresses: Vec<String> },
-    Disconnect { peer: PeerId, refuse_for: Option<Duration> },
+    Disconnect { peer: PeerId, refuse: Option<Refuse> },
+    End { connection: ConnectionId },
+    Refuse { peer: PeerId, refuse: Refuse },
+    Forgive { peer: Option<PeerId> },
     Fault { peer: PeerId, connection: ConnectionId, end: Option<WireError> },
     Close,
 }
@@ -186,10 +190,18 @@ impl Task {
             match request {
                 Request::Dial { peer, addresses } => self.dial(peer, addresses),
                 Request::DialNow { peer, addresses } => self.dial_now(peer, &addresses),
-                Request::Disconnect { peer, refuse_for } => self.disconnect(peer, refuse_for),
+                Request::Disconnect { peer, refuse } => self.disconnect(peer, refuse),
+                Request::End { connection } => {
+                    self.swarm.close_connection(connection);
+                }
+                Request::Refuse { peer, refuse } => self.refuse(peer, refuse),
+                Request::Forgive { peer } => {
+                    let peer = peer.and_then(address::to_libp2p);
+                    self.swarm.behaviour_mut().gate.forgive(peer);
+                }
                 Request::Fault { peer, connection, end } => {
                     if let Some(error) = end {
-                        self.disconnect(peer, Some(FAULT_REFUSED));
+                        self.disconnect(peer, Some(Refuse::For(FAULT_REFUSED)));
                         tracing::warn!(target: "samara", event = "peer_violation", %peer, reason = %error, "malformed frame");
                         self.say(NetEvent::WireFault { peer, error }).await;
                     } else {
@@ -202,12 +214,19 @@ impl Task {
         false
     }
 
-    fn disconnect(&mut self, peer: PeerId, refuse_for: Option<Duration>) {
-        let Some(id) = address::to_libp2p(peer) else { return };
-        if let Some(duration) = refuse_for {
-            self.swarm.behaviour_mut().gate.refuse(id, duration);
+    fn disconnect(&mut self, peer: PeerId, refuse: Option<Refuse>) {
+        if let Some(refuse) = refuse {
+            self.refuse(peer, refuse);
         }
-        let _ = self.swarm.disconnect_peer_id(id);
+        if let Some(id) = address::to_libp2p(peer) {
+            let _ = self.swarm.disconnect_peer_id(id);
+        }
+    }
+
+    fn refuse(&mut self, peer: PeerId, refuse: Refuse) {
+        if let Some(id) = address::to_libp2p(peer) {
+            self.swarm.behaviour_mut().gate.refuse(id, refuse);
+        }
     }
 
     async fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {

@@ -32,6 +32,21 @@ const PENDING_MAX: usize = 64;
 /// Connections with one peer: the one in use, one that replaces it, and one that is still being closed.
 const PER_PEER_MAX: usize = 3;
 
+/// How long a peer is turned away, and what may end that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refuse {
+    /// So long, whatever happens.
+    For(Duration),
+    /// It is no member: so long, or until it may have become one ([`Gate::forgive`]).
+    Stranger(Duration),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Refused {
+    until: Instant,
+    is_stranger: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
     ip: IpAddr,
@@ -42,7 +57,7 @@ struct Place {
 #[derive(Debug)]
 pub(super) struct Gate {
     me: PeerId,
-    refused: BTreeMap<PeerId, Instant>,
+    refused: BTreeMap<PeerId, Refused>,
     places: HashMap<ConnectionId, Place>,
     held: BTreeMap<PeerId, BTreeMap<ConnectionId, Held>>,
     dials: HashSet<ConnectionId>,
@@ -76,17 +91,28 @@ impl Gate {
         }
     }
 
-    /// Refuses a peer until a time.
-    pub(super) fn refuse(&mut self, peer: PeerId, duration: Duration) {
+    /// Refuses a peer for a while; a longer while that had begun goes on.
+    pub(super) fn refuse(&mut self, peer: PeerId, refuse: Refuse) {
         let now = Instant::now();
-        self.refused.retain(|_, until| *until > now);
-        if self.refused.len() < REFUSED_MAX {
-            self.refused.insert(peer, now + duration);
+        let (duration, is_stranger) = match refuse {
+            Refuse::For(duration) => (duration, false),
+            Refuse::Stranger(duration) => (duration, true),
+        };
+        self.refused.retain(|_, refused| refused.until > now);
+        let until = now + duration;
+        let is_longer = self.refused.get(&peer).is_none_or(|refused| refused.until < until);
+        if is_longer && self.refused.len() < REFUSED_MAX {
+            self.refused.insert(peer, Refused { until, is_stranger });
         }
     }
 
+    /// This peer, or any where none is named, may have become a member: it is not refused as a stranger any more.
+    pub(super) fn forgive(&mut self, peer: Option<PeerId>) {
+        self.refused.retain(|of, refused| !refused.is_stranger || peer.is_some_and(|peer| peer != *of));
+    }
+
     pub(super) fn is_refused(&self, peer: &PeerId) -> bool {
-        self.refused.get(peer).is_some_and(|until| *until > Instant::now())
+        self.refused.get(peer).is_some_and(|refused| refused.until > Instant::now())
     }
 
     /// A connection has all its streams.
@@ -209,5 +235,29 @@ impl NetworkBehaviour for Gate {
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_have_become_a_member_is_forgiven_and_who_broke_the_protocol_is_not() {
+        let [me, one, other, liar] = [(); 4].map(|()| PeerId::random());
+        let mut gate = Gate::new(me, 8, 8);
+        let wait = Duration::from_secs(600);
+        let (stranger, lies) = (Refuse::Stranger(wait), Refuse::For(2 * wait));
+        // The last word on the liar comes late, and changes nothing.
+        for (peer, refuse) in [(one, stranger), (other, stranger), (liar, lies), (liar, stranger)] {
+            gate.refuse(peer, refuse);
+        }
+        let refused = |gate: &Gate| [one, other, liar].map(|peer| gate.is_refused(&peer));
+        gate.forgive(Some(one));
+        assert_eq!(refused(&gate), [false, true, true]);
+        gate.forgive(Some(liar));
+        assert_eq!(refused(&gate), [false, true, true]);
+        gate.forgive(None);
+        assert_eq!(refused(&gate), [false, false, true]);
     }
 }

@@ -20,15 +20,18 @@ mod streams;
 
 pub use endpoint::{AddressError, DialAddress, ListenAddress};
 pub use events::NetEvents;
+pub use gate::Refuse;
 pub use link::DataFrame;
 
 use connections::{Connections, Request, Task};
+use link::Link;
 use samara_protocol::id::PeerId;
 use samara_protocol::wire::codec::WireError;
 use samara_protocol::wire::{DataHeader, Message};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 /// Events that may wait for the driver; a data event holds a frame of up to 272 KiB.
 const EVENTS_MAX: usize = 32;
@@ -199,9 +202,27 @@ impl Net {
         self.connections.with_link(peer, |link| link.cancel_data(token)).unwrap_or(false)
     }
 
-    /// Ends a connection, and refuses the peer for a while if so wanted.
-    pub fn disconnect(&self, peer: PeerId, refuse_for: Option<Duration>) {
-        self.connections.request(Request::Disconnect { peer, refuse_for });
+    /// Ends all connections with a peer, and refuses it for a while if so wanted.
+    pub fn disconnect(&self, peer: PeerId, refuse: Option<Refuse>) {
+        self.connections.request(Request::Disconnect { peer, refuse });
+    }
+
+    /// Takes no further connection of a peer for a while. The one that stands ends after `last_words`, unless the task is
+    /// aborted before; a later one is left alone.
+    pub fn part(&self, peer: PeerId, refuse: Refuse, last_words: Duration) -> Option<AbortHandle> {
+        self.connections.request(Request::Refuse { peer, refuse });
+        let connection = self.connections.with_link(peer, Link::connection)?;
+        let connections = self.connections.clone();
+        let end = async move {
+            tokio::time::sleep(last_words).await;
+            connections.request(Request::End { connection });
+        };
+        Some(tokio::spawn(end).abort_handle())
+    }
+
+    /// This peer, or any where none is named, is not refused as a stranger any more.
+    pub fn forgive(&self, peer: Option<PeerId>) {
+        self.connections.request(Request::Forgive { peer });
     }
 
     /// Dials. Nothing happens when the peer is connected, is being dialled, or is refused.

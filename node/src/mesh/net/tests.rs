@@ -1,5 +1,6 @@
 //! The network on real sockets of this machine: two of us, and one of us with a [`Rogue`].
 
+mod parting;
 mod rogue;
 
 use super::*;
