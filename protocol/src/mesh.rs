@@ -270,6 +270,11 @@ pub enum Action {
         /// Who sent (the last part of) it.
         from: PeerId,
     },
+    /// A swarm that the driver opened stays closed: others would not take one more of this peer, or not so many pieces.
+    NotOpened {
+        /// Of what.
+        content: ContentHash,
+    },
     /// All pieces are here.
     ContentComplete {
         /// Of what.

@@ -25,7 +25,7 @@ use samara_protocol::id::{ContentHash, PeerId};
 use samara_protocol::mesh::{Action, Input, Mesh, MeshConfig, StoreFault, Ticket};
 use samara_protocol::time::Timestamp;
 use samara_protocol::trust::Trust;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -93,6 +93,7 @@ pub async fn start(
         granted: ledger::Ledger::default(),
         listen: Vec::new(),
         members: BTreeMap::new(),
+        unopened: BTreeSet::new(),
         desk: documents::Desk::new(jobs),
         done: done_in,
         outbox: VecDeque::new(),
@@ -140,6 +141,8 @@ struct Driver {
     granted: ledger::Ledger,
     listen: Vec<String>,
     members: BTreeMap<PeerId, Member>,
+    /// Contents that the machine did not open, although it was told to.
+    unopened: BTreeSet<ContentHash>,
     serving: Serving,
     desk: documents::Desk,
     done: mpsc::Sender<Done>,
@@ -264,6 +267,7 @@ impl Driver {
                     }
                     Input::SwarmClosed { content } => {
                         self.geometries.remove(content);
+                        self.unopened.remove(content);
                     }
                     _ => {}
                 }
@@ -314,12 +318,22 @@ impl Driver {
                 self.on_loss(Loss { content, pieces: vec![piece] });
             }
             Action::PieceStored { .. } => {}
+            Action::NotOpened { content } => self.on_not_opened(content),
             Action::ContentComplete { content } => self.outbox.push_back(MeshEvent::Complete(content)),
             Action::Granted { content, piece, .. } => self.granted.add(content, piece),
             Action::CheckDocument { peer, envelope } => self.check_document(peer, envelope),
             Action::ReadDocument { peer, id } => self.read_document(peer, id),
             Action::Dial { peer, addresses } => self.net.dial(peer, addresses),
             Action::SafeToLeave(safe) => self.outbox.push_back(MeshEvent::SafeToLeave(safe)),
+        }
+    }
+
+    fn on_not_opened(&mut self, content: ContentHash) {
+        if self.unopened.insert(content) {
+            tracing::warn!(
+                target: "samara", event = "content_not_opened", %content,
+                "too many contents, or pieces of them, at once: this one is neither fetched nor served"
+            );
         }
     }
 

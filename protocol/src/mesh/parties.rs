@@ -30,7 +30,9 @@ impl Mesh {
         if have.len() != pieces {
             return;
         }
-        let Some(channel) = self.next_channel(&geometry) else { return };
+        let Some(channel) = self.next_channel(&geometry) else {
+            return self.actions.push_back(Action::NotOpened { content });
+        };
         let granted = if granted.len() == pieces { granted } else { PieceSet::empty(pieces) };
         let origin = (!wanted && have.is_full()).then(|| Origin {
             holders: Holders::new(pieces, self.holders_wanted()),

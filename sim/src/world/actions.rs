@@ -41,7 +41,7 @@ impl World {
             Action::Dial { peer: to, addresses } => self.dial(peer, to, &addresses),
             Action::SafeToLeave(is_safe) => self.on_safe(peer, is_safe),
             // Only people want to know.
-            Action::GoodbyeHeard { .. } | Action::LetIn { .. } => {}
+            Action::GoodbyeHeard { .. } | Action::LetIn { .. } | Action::NotOpened { .. } => {}
         }
     }
 

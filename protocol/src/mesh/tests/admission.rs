@@ -132,3 +132,23 @@ fn a_stranger_is_dialled_when_it_becomes_a_member_and_a_member_that_turns_this_p
     mesh.handle(second(0), Input::Disconnected { peer: peer(2) });
     assert_eq!(dials(&mut mesh, second(2)), [peer(2)]);
 }
+
+#[test]
+fn a_content_that_others_would_not_take_is_named_and_stays_closed() {
+    let mut mesh = Mesh::new(config(1, ServeMode::Pull), 1);
+    let geometry = Geometry::new(131_072, 131_072).unwrap();
+    let mut open = |number: usize| {
+        let mut content = [0; 32];
+        content[..8].copy_from_slice(&number.to_be_bytes());
+        let (have, granted) = (PieceSet::empty(1), PieceSet::empty(1));
+        let content = ContentHash(content);
+        let input = Input::SwarmOpened { content, geometry, have, wanted: true, granted };
+        mesh.handle(Timestamp::ZERO, input);
+        let named =
+            std::iter::from_fn(|| mesh.poll_action()).any(|action| action == Action::NotOpened { content });
+        (named, mesh.swarm_stats(&content).is_some())
+    };
+    let max = Limits::default().channels_per_peer_max;
+    assert!((0..max).all(|number| open(number) == (false, true)));
+    assert_eq!(open(max), (true, false));
+}
