@@ -42,6 +42,14 @@ pub enum DaemonError {
         /// What is wrong with it.
         why: String,
     },
+    /// Nothing can be installed there.
+    #[error("install.root = {path:?}: expected a directory, or a place where one can be made: {why}")]
+    InstallRoot {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The pinned trust root, or the chain kept after it.
     #[error("{path}: {cause}")]
     Trust {
@@ -68,7 +76,7 @@ impl DaemonError {
     /// The documented exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::File { .. } | Self::Enrollment { .. } => 3,
+            Self::File { .. } | Self::Enrollment { .. } | Self::InstallRoot { .. } => 3,
             Self::Trust { .. } => 4,
             Self::State(_) | Self::Store(_) => 5,
             Self::Mesh(MeshError::Net(NetError::Listen { .. })) => 6,
