@@ -99,6 +99,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
     .await?;
     tracing::info!(target: "samara", event = "started", %device, %site, agent = crate::AGENT, "samara-node");
 
+    let (store_to_stop, told) = (store.clone(), shutdown.clone());
+    tokio::spawn(async move {
+        told.cancelled().await;
+        store_to_stop.interrupt();
+    });
     let stop_mesh = CancellationToken::new();
     let parts = mesh_parts(&config, secret, ready, store.clone(), state.clone())?;
     let (mesh, events, mesh_task) = crate::mesh::start(parts, stop_mesh.clone()).await?;

@@ -70,6 +70,8 @@ impl Agent {
         let work =
             Work { release, rollout, blobs, sealed: BTreeSet::new(), open: BTreeSet::new(), phase, tries: 0 };
         self.work.insert(id, work);
+        // Verifying what is on disk may take a while.
+        self.show_status().await;
         self.open_swarms(id).await;
         self.on_sealed(id).await;
     }
@@ -114,6 +116,7 @@ impl Agent {
                         self.seal(blob.content).await;
                     }
                 }
+                Err(StoreError::Closing) => return,
                 Err(error) => {
                     let Some(work) = self.work.get_mut(&id) else { return };
                     if work.phase == Phase::Installed {

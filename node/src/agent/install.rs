@@ -54,6 +54,7 @@ impl Agent {
                     work.phase = Phase::Installed;
                     tracing::info!(target: "samara", event = "release_installed", release = %id, "installed");
                 }
+                Err(InstallError::Store(StoreError::Closing)) => work.phase = Phase::Downloading,
                 Err(error) if !is_sealed => {
                     tracing::warn!(%error, release = %id, "install stopped; a content is fetched again");
                     work.phase = Phase::Downloading;
