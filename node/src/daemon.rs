@@ -15,6 +15,7 @@ use samara_protocol::mesh::MeshConfig;
 use samara_protocol::rollout::Facts;
 use samara_protocol::trust::Refusal;
 use samara_protocol::wire::{PROTOCOL_VERSION, ServeMode};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -92,6 +93,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
     let state = Arc::new(State::open(&config.state_file())?);
     let ready = ready::look(&config, Some(device), Some(&state))?;
     let site = ready.trust.site();
+    let floors = ready.trust.marks().security_floors.clone();
     let store = Store::open(
         &config.data_dir.join("store"),
         StoreOptions { reserve_free_bytes: config.store.reserve_free.0 },
@@ -116,6 +118,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
         product: String::new(),
         agent: env!("CARGO_PKG_VERSION").into(),
         protocol: PROTOCOL_VERSION,
+        floors,
+        in_place: BTreeMap::new(),
     };
     let install_root = config.install.root.clone();
     let (agent, results) = Agent::new(AgentParts {

@@ -27,7 +27,7 @@ pub enum ReleaseState {
     Installing,
     /// It is in place.
     Installed,
-    /// The install failed; tried again.
+    /// The install failed, or its bytes cannot be kept for another reason than a full disk; tried again.
     Failed,
     /// It is not for this device, or cannot be used by it.
     NotApplicable,
