@@ -1,5 +1,6 @@
 //! `node.toml`: read once, checked as a whole; an error names file, line, key, value and what was expected.
 
+mod check;
 mod unit;
 
 pub use unit::{Rate, Size};
@@ -9,9 +10,6 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
-
-/// The longest path of a Unix socket (`sun_path` holds 108 bytes, the last is zero).
-const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// A device's configuration, paths made absolute.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -171,6 +169,7 @@ impl Config {
             std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.into(), cause })?;
         let mut config: Self = toml::from_str(&text)
             .map_err(|e| ConfigError::Line { path: path.into(), message: e.to_string() })?;
+        config.check_texts(path)?;
         let base =
             std::path::absolute(path).ok().and_then(|p| p.parent().map(Path::to_owned)).unwrap_or_default();
         config.trust_root = base.join(&config.trust_root);
@@ -200,38 +199,6 @@ impl Config {
             return Err(format!("{word:?} is no level"));
         }
         EnvFilter::try_new(level).map_err(|e| e.to_string())
-    }
-
-    fn check(&self, path: &Path) -> Result<(), ConfigError> {
-        let value = |key, value: String, expected: String| {
-            Err(ConfigError::Value { path: path.into(), key, value, expected })
-        };
-        if !(2..=1024).contains(&self.mesh.connections_max) {
-            return value("mesh.connections_max", self.mesh.connections_max.to_string(), "2 to 1024".into());
-        }
-        if let Err(why) = self.log_filter() {
-            let expected = format!(
-                "a level (error, warn, info, debug, trace, off) or a filter such as info,samara_node=debug ({why})"
-            );
-            return value("log.level", format!("{:?}", self.log.level), expected);
-        }
-        if self.install.root.starts_with(&self.data_dir) {
-            let expected = format!(
-                "a directory outside data_dir ({}): releases would replace what the daemon keeps there",
-                self.data_dir.display()
-            );
-            return value("install.root", format!("{:?}", self.install.root), expected);
-        }
-        let socket = self.socket();
-        let bytes = socket.as_os_str().len();
-        if bytes > SOCKET_PATH_BYTES_MAX {
-            let expected = format!(
-                "a shorter path: its socket {} has {bytes} bytes, a socket's path has at most {SOCKET_PATH_BYTES_MAX}",
-                socket.display()
-            );
-            return value("data_dir", format!("{:?}", self.data_dir), expected);
-        }
-        Ok(())
     }
 }
 

@@ -15,6 +15,7 @@ use samara_protocol::mesh::MeshConfig;
 use samara_protocol::rollout::Facts;
 use samara_protocol::trust::Refusal;
 use samara_protocol::wire::{PROTOCOL_VERSION, ServeMode};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -38,6 +39,14 @@ pub enum DaemonError {
     #[error("{path} is no enrollment of this device: {why}")]
     Enrollment {
         /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Nothing can be installed there.
+    #[error("install.root = {path:?}: expected a directory, or a place where one can be made: {why}")]
+    InstallRoot {
+        /// Which.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
@@ -68,7 +77,7 @@ impl DaemonError {
     /// The documented exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::File { .. } | Self::Enrollment { .. } => 3,
+            Self::File { .. } | Self::Enrollment { .. } | Self::InstallRoot { .. } => 3,
             Self::Trust { .. } => 4,
             Self::State(_) | Self::Store(_) => 5,
             Self::Mesh(MeshError::Net(NetError::Listen { .. })) => 6,
@@ -84,6 +93,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
     let state = Arc::new(State::open(&config.state_file())?);
     let ready = ready::look(&config, Some(device), Some(&state))?;
     let site = ready.trust.site();
+    let floors = ready.trust.marks().security_floors.clone();
     let store = Store::open(
         &config.data_dir.join("store"),
         StoreOptions { reserve_free_bytes: config.store.reserve_free.0 },
@@ -91,6 +101,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
     .await?;
     tracing::info!(target: "samara", event = "started", %device, %site, agent = crate::AGENT, "samara-node");
 
+    let (store_to_stop, told) = (store.clone(), shutdown.clone());
+    tokio::spawn(async move {
+        told.cancelled().await;
+        store_to_stop.interrupt();
+    });
     let stop_mesh = CancellationToken::new();
     let parts = mesh_parts(&config, secret, ready, store.clone(), state.clone())?;
     let (mesh, events, mesh_task) = crate::mesh::start(parts, stop_mesh.clone()).await?;
@@ -103,6 +118,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
         product: String::new(),
         agent: env!("CARGO_PKG_VERSION").into(),
         protocol: PROTOCOL_VERSION,
+        floors,
+        in_place: BTreeMap::new(),
     };
     let install_root = config.install.root.clone();
     let (agent, results) = Agent::new(AgentParts {

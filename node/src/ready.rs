@@ -11,6 +11,7 @@ use crate::mesh::net::NetError;
 use crate::state::{State, identity};
 use samara_protocol::id::PeerId;
 use samara_protocol::trust::{Trust, Verdict, VerifiedDocument};
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::Path;
 
@@ -56,12 +57,24 @@ pub fn look(config: &Config, device: Option<PeerId>, state: Option<&State>) -> R
             Err(_) => {}
         }
     }
+    check_install_root(&config.install.root)?;
     for address in &config.mesh.listen {
         let local = address.ip().map_or(Ok(()), |ip| TcpListener::bind((ip, 0)).map(drop));
         local
             .map_err(|e| MeshError::Net(NetError::Listen { address: address.clone(), why: e.to_string() }))?;
     }
     Ok(Ready { trust, enrollment })
+}
+
+/// A directory, or none yet: the first install makes it.
+fn check_install_root(path: &Path) -> Result<(), DaemonError> {
+    let why = match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => return Ok(()),
+        Ok(_) => "it is no directory".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(DaemonError::InstallRoot { path: path.into(), why })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, DaemonError> {

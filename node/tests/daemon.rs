@@ -199,6 +199,14 @@ fn check_says_what_run_would_say_and_changes_nothing() {
         enrollment(device);
         std::fs::write(device.path("enrollment.json"), trust_root(1)).unwrap();
     });
+    case(3, "/install\": expected a directory", &|device| {
+        std::fs::write(device.path("install"), "a file").unwrap();
+    });
+    case(3, "/install\": expected a directory", &|device| {
+        let config = std::fs::read_to_string(device.path("node.toml")).unwrap();
+        std::fs::write(device.path("node.toml"), config.replace("\"install\"", "\"root.json/install\""))
+            .unwrap();
+    });
     for (device, code, words) in cases {
         let before = listing(device.dir.path());
         let outputs = ["check", "run"].map(|verb| {

@@ -6,7 +6,7 @@
 
 use crate::document::{Artifact, BlobRef, Compatibility, Release, Rollout, RolloutState, Withdrawal};
 use crate::id::DocumentId;
-use crate::trust::{Verified, VerifiedDocument};
+use crate::trust::{SecurityFloors, Verified, VerifiedDocument};
 use semver::Version;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,10 @@ pub struct Facts {
     pub agent: String,
     /// The newest wire protocol that it speaks.
     pub protocol: u16,
+    /// Below which it installs nothing.
+    pub floors: SecurityFloors,
+    /// The release in place by destination.
+    pub in_place: BTreeMap<String, DocumentId>,
 }
 
 /// The verified documents that decide, newest of each kind.
@@ -127,10 +131,7 @@ impl SiteDocuments {
             let wanted: Vec<&str> = artifacts_for(release, facts).map(|a| a.destination.as_str()).collect();
             let conflict = wanted.iter().find_map(|destination| {
                 let owner = taken.iter().find(|(theirs, _)| crate::document::overlap(theirs, destination))?.1;
-                Some(format!(
-                    "{destination} belongs to {} {} ({})",
-                    owner.product, owner.version, owner.channel
-                ))
+                Some(format!("{destination} belongs to {}", name_of(owner)))
             });
             match conflict {
                 Some(why) => {
@@ -162,10 +163,27 @@ impl SiteDocuments {
         if rollout.state != RolloutState::Active {
             return Decision::Held(rollout.state);
         }
-        match unsuited(release, facts) {
+        // T18: whoever names it.
+        let below_floor = || facts.floors.check(release).err().map(|below| below.to_string());
+        match unsuited(release, facts).or_else(below_floor).or_else(|| self.obstacle(release, facts)) {
             Some(why) => Decision::NotApplicable(why),
             None => Decision::Install { rollout: rollout.id() },
         }
+    }
+
+    /// T16: what is in place is never removed to make room for another destination.
+    fn obstacle(&self, release: &Verified<Release>, facts: &Facts) -> Option<String> {
+        let is_in_the_way = |destination: &str, place: &str, id: DocumentId| {
+            place != destination && id != release.id() && crate::document::overlap(place, destination)
+        };
+        artifacts_for(release, facts).find_map(|Artifact { destination, .. }| {
+            let (place, id) = facts.in_place.iter().find(|(at, id)| is_in_the_way(destination, at, **id))?;
+            let owner =
+                self.releases.get(id).map_or_else(|| "an earlier release".into(), |owner| name_of(owner));
+            Some(format!(
+                "{destination} overlaps {place}, where {owner} is in place: withdraw that and remove {place}"
+            ))
+        })
     }
 }
 
@@ -198,6 +216,11 @@ fn is_reached(min: &str, version: &str) -> bool {
         (Ok(min), Ok(version)) => version.cmp_precedence(&min).is_ge(),
         _ => false,
     }
+}
+
+/// For people.
+fn name_of(release: &Release) -> String {
+    format!("{} {} ({})", release.product, release.version, release.channel)
 }
 
 /// Within it numbers only rise.

@@ -216,6 +216,50 @@ fn what_a_device_does_not_install_or_should_not_have_reaches_the_operator_with_t
 }
 
 #[test]
+fn a_device_never_goes_back_below_a_security_counter_that_it_has_installed() {
+    let mut site = Site::new("open", 1);
+    let folder = site.scratch.path().to_path_buf();
+    let publish = |site: &Site, version: &str, counter: &str| -> String {
+        let file = folder.join(format!("{version}.bin"));
+        std::fs::write(&file, version).unwrap();
+        let mut publish = samara();
+        publish.args(["publish", "--yes", "--json", "--destination", "app", "--version", version]);
+        publish.args(["--security-counter", counter, "--site"]).arg(site.dir()).arg(file);
+        let published: serde_json::Value = serde_json::from_slice(&ok(&mut publish).stdout).unwrap();
+        published["release"].as_str().unwrap().to_owned()
+    };
+    let old = publish(&site, "old", "1");
+    let new = publish(&site, "new", "3");
+    site.start_devices();
+    let mut seeder = site.serve(&["--until-safe"]);
+    assert_eq!(seeder.wait(), 0);
+    site.wait_installed(b"new");
+    ok(samara().args(["withdraw", "--yes", "--reason", "it leaks", "--site"]).arg(site.dir()).arg(&new));
+
+    // The older one is offered again; nobody takes it, and the seeder says why instead of waiting.
+    let why = "its security counter 1 is below 3, the floor that an installed release has set";
+    let mut seeder = site.serve(&["--until-safe"]);
+    assert_eq!(seeder.wait(), 9);
+    let unsuited = seeder.events("unsuited").pop().unwrap();
+    assert_eq!((&unsuited["release"], &unsuited["reason"]), (&old.as_str().into(), &why.into()));
+    for _ in 0..2 {
+        let row = site.wait_reported(&site.devices[0], |row| row["state"] == "withdrawn");
+        assert_eq!(
+            (&row["release"], &row["reason"]),
+            (&new.as_str().into(), &"it leaks; still installed".into())
+        );
+        let shown = wait_for("the older release in the device's own status", || {
+            let releases = site.devices[0].status()?["releases"].as_array()?.clone();
+            releases.into_iter().find(|release| release["id"] == old.as_str())
+        });
+        assert_eq!((&shown["state"], &shown["reason"]), (&"not_applicable".into(), &why.into()));
+        assert_eq!(site.devices[0].installed().unwrap(), b"new");
+        site.devices[0].stop();
+        site.devices[0].start();
+    }
+}
+
+#[test]
 fn a_restart_never_puts_a_superseded_release_back() {
     let mut site = Site::new("open", 1);
     let (old, new) = (noise(200_000, 1), noise(200_000, 2));

@@ -18,6 +18,8 @@ pub(super) enum Phase {
     Downloading,
     /// The disk is full; tried again.
     WaitingForSpace(String),
+    /// A content cannot be opened for another reason; tried again.
+    Closed(String),
     /// All bytes are verified and durable.
     Verified,
     /// A handler places it.
@@ -36,6 +38,19 @@ pub(super) enum Phase {
 }
 
 impl Phase {
+    pub(super) fn of_fault(content: &ContentHash, error: StoreError) -> Self {
+        match error {
+            StoreError::NoSpace { .. } => {
+                tracing::warn!(target: "samara", event = "waiting_for_space", %error, %content, "cannot open a content");
+                Self::WaitingForSpace(error.to_string())
+            }
+            error => {
+                tracing::error!(%error, %content, "cannot open a content; tried again");
+                Self::Closed(format!("cannot keep its bytes: {error}"))
+            }
+        }
+    }
+
     /// Without one of its contents a release can only be downloaded; an install under way says itself how it ends.
     fn on_content_lost(&mut self) {
         if matches!(self, Self::Verified | Self::Failed { .. }) {
@@ -70,6 +85,8 @@ impl Agent {
         let work =
             Work { release, rollout, blobs, sealed: BTreeSet::new(), open: BTreeSet::new(), phase, tries: 0 };
         self.work.insert(id, work);
+        // Verifying what is on disk may take a while.
+        self.show_status().await;
         self.open_swarms(id).await;
         self.on_sealed(id).await;
     }
@@ -114,14 +131,14 @@ impl Agent {
                         self.seal(blob.content).await;
                     }
                 }
+                Err(StoreError::Closing) => return,
                 Err(error) => {
                     let Some(work) = self.work.get_mut(&id) else { return };
                     if work.phase == Phase::Installed {
                         tracing::warn!(%error, content = %blob.content, "cannot keep a copy for others");
                         return;
                     }
-                    tracing::warn!(target: "samara", event = "waiting_for_space", %error, content = %blob.content, "cannot open the content");
-                    work.phase = Phase::WaitingForSpace(error.to_string());
+                    work.phase = Phase::of_fault(&blob.content, error);
                     return;
                 }
             }
@@ -167,7 +184,7 @@ impl Agent {
     async fn on_sealed(&mut self, id: DocumentId) {
         let Some(work) = self.work.get_mut(&id) else { return };
         if work.sealed.len() < work.blobs.len()
-            || !matches!(work.phase, Phase::Downloading | Phase::WaitingForSpace(_))
+            || !matches!(work.phase, Phase::Downloading | Phase::WaitingForSpace(_) | Phase::Closed(_))
         {
             return;
         }
@@ -212,6 +229,10 @@ impl Agent {
         }
         if self.installing.is_none() {
             self.look_again().await;
+            // What stood in the way of a release may have been removed.
+            if self.places() != self.facts.in_place {
+                self.decide().await;
+            }
         }
         self.purge().await;
         for content in std::mem::take(&mut self.stopped) {
@@ -221,7 +242,7 @@ impl Agent {
         for id in ids {
             let Some(work) = self.work.get_mut(&id) else { continue };
             match &work.phase {
-                Phase::WaitingForSpace(_) => {
+                Phase::WaitingForSpace(_) | Phase::Closed(_) => {
                     self.report().await;
                     if let Some(work) = self.work.get_mut(&id) {
                         work.phase = Phase::Downloading;

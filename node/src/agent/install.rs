@@ -1,16 +1,18 @@
 //! The install of a release: one at a time, on a thread of its own, from contents that are sealed.
 //!
 //! All artifacts are checked before the first is placed. The journal forgets a destination before it is touched and
-//! names the release after all are in place, so that it never claims what a crash has cut.
+//! names the release after all are in place, so that it never claims what a crash has cut; with it rises the security
+//! floor (T18), which is looked at on disk once more before anything is touched.
 
 use super::fetch::Phase;
 use super::{Agent, RETRY_EVERY};
 use crate::handler::{self, InstallError, Source};
 use crate::mesh::store::{Store, StoreError};
 use crate::state::State;
-use samara_protocol::document::Artifact;
+use samara_protocol::document::{Artifact, Release};
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::rollout::artifacts_for;
+use samara_protocol::trust::Verified;
 use std::io::Write;
 use std::path::Path;
 use std::pin::Pin;
@@ -33,12 +35,13 @@ impl Agent {
         };
         work.phase = Phase::Installing;
         self.installing = Some(id);
-        let artifacts: Vec<_> = artifacts_for(&work.release, &self.facts).cloned().collect();
+        let release = work.release.clone();
+        let artifacts: Vec<_> = artifacts_for(&release, &self.facts).cloned().collect();
         let (root, state) = (self.parts.install_root.clone(), self.parts.state.clone());
         let source = StoreSource { store: self.parts.store.clone(), runtime: Handle::current() };
         let results = self.installed.clone();
         tokio::task::spawn_blocking(move || {
-            let result = install_all(id, &artifacts, &root, &source, &state);
+            let result = install_all(&release, &artifacts, &root, &source, &state);
             // The channel has room for the one install that runs, unless the agent has ended.
             let _ = results.blocking_send((id, result));
         });
@@ -54,6 +57,7 @@ impl Agent {
                     work.phase = Phase::Installed;
                     tracing::info!(target: "samara", event = "release_installed", release = %id, "installed");
                 }
+                Err(InstallError::Store(StoreError::Closing)) => work.phase = Phase::Downloading,
                 Err(error) if !is_sealed => {
                     tracing::warn!(%error, release = %id, "install stopped; a content is fetched again");
                     work.phase = Phase::Downloading;
@@ -69,24 +73,33 @@ impl Agent {
             self.forget_unwanted().await;
         }
         self.look_again().await;
-        self.look_in_place();
-        self.report().await;
+        self.look_at_floors();
+        self.decide().await;
         self.show_status().await;
         self.start_install().await;
+    }
+
+    /// What is installed may have raised them.
+    fn look_at_floors(&mut self) {
+        match self.parts.state.marks() {
+            Ok(marks) => self.facts.floors = marks.security_floors,
+            Err(error) => tracing::error!(%error, "cannot read the security floors"),
+        }
     }
 }
 
 fn install_all(
-    release: DocumentId,
+    release: &Verified<Release>,
     artifacts: &[Artifact],
     root: &Path,
     source: &dyn Source,
     state: &State,
 ) -> Result<(), InstallError> {
+    let journal = |error: crate::state::StateError| InstallError::Journal(error.to_string());
+    state.marks().map_err(journal)?.security_floors.check(release)?;
     for artifact in artifacts {
         handler::check(root, artifact, source)?;
     }
-    let journal = |error: crate::state::StateError| InstallError::Journal(error.to_string());
     let destinations: Vec<_> = artifacts.iter().map(|artifact| artifact.destination.as_str()).collect();
     state.forget_installed(&destinations).map_err(journal)?;
     for artifact in artifacts {
@@ -137,8 +150,10 @@ impl AsyncWrite for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::{release, root, signed};
     use crate::mesh::store::StoreOptions;
     use samara_protocol::document::{ArtifactKind, BlobRef, Installed, Representation, When};
+    use samara_protocol::trust::{Trust, VerifiedDocument};
     use std::sync::Arc;
 
     /// A store with one content, a state file and an install root.
@@ -185,17 +200,36 @@ mod tests {
             }
         }
 
-        async fn install(&self, release: u8, destinations: &[&str]) -> Result<(), InstallError> {
+        async fn install(&self, number: u64, destinations: &[&str]) -> Result<(), InstallError> {
+            self.install_counted(number, 0, destinations).await
+        }
+
+        /// A release whose number is this, and its security counter that.
+        fn release(&self, number: u64, security_counter: u64) -> Verified<Release> {
+            let release = Release { security_counter, ..release(number, self.data) };
+            let trust = Trust::pin(&root(1, None)).unwrap();
+            let VerifiedDocument::Release(release) = trust.check(&signed(&release, 2)).unwrap() else {
+                panic!()
+            };
+            release
+        }
+
+        async fn install_counted(
+            &self,
+            number: u64,
+            security_counter: u64,
+            destinations: &[&str],
+        ) -> Result<(), InstallError> {
             let artifacts: Vec<_> = destinations.iter().map(|d| self.artifact(d)).collect();
             let (root, state) = (self.root(), self.state.clone());
             let source = StoreSource { store: self.store.clone(), runtime: Handle::current() };
-            let release = DocumentId([release; 32]);
-            let run = move || install_all(release, &artifacts, &root, &source, &state);
+            let release = self.release(number, security_counter);
+            let run = move || install_all(&release, &artifacts, &root, &source, &state);
             tokio::task::spawn_blocking(run).await.unwrap()
         }
 
-        fn journal(&self, destination: &str) -> Option<u8> {
-            self.state.installed(destination).unwrap().map(|release| release.0[0])
+        fn journal(&self, destination: &str) -> Option<DocumentId> {
+            self.state.installed(destination).unwrap()
         }
     }
 
@@ -206,7 +240,7 @@ mod tests {
         bench.install(1, &["a", "b/c"]).await.unwrap();
         for destination in ["a", "b/c"] {
             assert!(std::fs::read(bench.root().join(destination)).unwrap() == bytes);
-            assert_eq!(bench.journal(destination), Some(1));
+            assert_eq!(bench.journal(destination), Some(bench.release(1, 0).id()));
         }
     }
 
@@ -231,6 +265,17 @@ mod tests {
         let error = bench.install(2, &["b", "a", "../c"]).await.unwrap_err();
         assert!(matches!(error, InstallError::Destination { .. }), "{error}");
         assert!(!bench.root().join("b").exists());
-        assert_eq!(bench.journal("a"), Some(1));
+        assert_eq!(bench.journal("a"), Some(bench.release(1, 0).id()));
+    }
+
+    #[tokio::test]
+    async fn what_is_below_the_floor_on_disk_is_refused_at_the_last_moment_and_touches_nothing() {
+        let bench = Bench::new(&[7; 1000]).await;
+        bench.install_counted(1, 3, &["a"]).await.unwrap();
+        let error = bench.install_counted(2, 2, &["b", "a"]).await.unwrap_err();
+        assert!(matches!(error, InstallError::BelowSecurityFloor(_)), "{error}");
+        assert!(!bench.root().join("b").exists());
+        assert_eq!(bench.journal("a"), Some(bench.release(1, 3).id()));
+        bench.install_counted(2, 3, &["b", "a"]).await.unwrap();
     }
 }

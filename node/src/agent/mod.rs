@@ -175,6 +175,7 @@ impl Agent {
 
     /// Compares what is decided with what is under way, and starts or stops the difference.
     async fn decide(&mut self) {
+        self.facts.in_place = self.places();
         let decisions = self.documents.decide(&self.facts);
         let before = std::mem::take(&mut self.aside);
         // Of what nobody vouches for any more nothing is fetched or shared; what is in place stays there.

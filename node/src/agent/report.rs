@@ -1,14 +1,18 @@
 //! The device's signed word about itself: made at transitions that matter, never twice the same.
 //!
-//! The site keeps one report of each device, so the last one said counts: of several releases that with the highest
-//! number. The report that was kept over a restart says what need not be said again.
+//! The site keeps one report of each device, so the last one said counts: it is of the release whose state the site must
+//! know most ([`ReleaseState::weight`]), of equal ones of the highest number, and is said once more after any other. What
+//! there is to say of the others stands in each, as far as there is room. The report that was kept over a restart says
+//! what need not be said again.
 
 use super::Agent;
 use super::fetch::Phase;
 use crate::mesh::PublishError;
 use crate::state::State;
 use ed25519_dalek::SigningKey;
-use samara_protocol::document::{DocumentError, Envelope, Release, ReleaseState, Report, one_line};
+use samara_protocol::document::{
+    DocumentError, Envelope, Release, ReleaseState, ReleaseWord, Report, one_line,
+};
 use samara_protocol::id::{DocumentId, PeerId, SiteId};
 use samara_protocol::trust::Verified;
 use std::collections::BTreeMap;
@@ -16,6 +20,10 @@ use std::sync::Arc;
 
 /// Bytes of a reason: a report has room for little more.
 const REASON_BYTES_MAX: usize = 200;
+/// Bytes of a reason beside the one that the report is about.
+const OTHER_REASON_BYTES_MAX: usize = 100;
+/// Other releases that a report tries to find room for: more than have any.
+const OTHERS_MAX: usize = 8;
 
 /// Makes reports with a counter that never goes back.
 pub(super) struct Reporter {
@@ -45,6 +53,13 @@ impl Word {
         let is_verdict = matches!(self.state, ReleaseState::NotApplicable | ReleaseState::Withdrawn);
         self.state.as_str() == state && (!is_verdict || self.reason == reason)
     }
+
+    /// Whether a report said it, in full or in a word.
+    fn is_in(&self, report: &Report) -> bool {
+        let others =
+            || report.others.get(&self.release).is_some_and(|word| word.state == self.state.as_str());
+        if report.release == Some(self.release) { self.is(&report.state, &report.reason) } else { others() }
+    }
 }
 
 impl Reporter {
@@ -58,28 +73,36 @@ impl Reporter {
         self.kept = Some(report.clone());
     }
 
-    /// Takes out what is no news. `words` are all there are.
-    fn news(&mut self, mut words: Vec<Word>) -> Vec<Word> {
+    /// What is to be said now. `words` are all there are, that which counts most last: it comes after all news.
+    fn news(&mut self, words: &[Word]) -> Vec<Word> {
         self.said.retain(|release, _| words.iter().any(|word| word.release == *release));
-        if let Some(kept) = self.kept.take()
-            && words
-                .iter()
-                .any(|word| Some(word.release) == kept.release && word.is(&kept.state, &kept.reason))
-        {
-            words.iter().for_each(|word| self.mark(word));
+        if let Some(kept) = self.kept.take() {
+            words.iter().filter(|word| word.is_in(&kept)).for_each(|word| self.mark(word));
         }
-        words.retain(|word| {
+        let is_news = |word: &&Word| {
             !self.said.get(&word.release).is_some_and(|(state, reason)| word.is(state, reason))
-        });
-        words
+        };
+        let mut news: Vec<Word> = words.iter().filter(is_news).cloned().collect();
+        if !news.is_empty() && news.last() != words.last() {
+            news.extend(words.last().cloned());
+        }
+        news
     }
 
     fn mark(&mut self, word: &Word) {
         self.said.insert(word.release, (word.state.to_string(), word.reason.clone()));
     }
 
-    fn make(&self, word: &Word) -> Result<Vec<u8>, DocumentError> {
+    /// The report of one of `words`; the others go with it as far as there is room, those that count most first.
+    fn make(&self, word: &Word, words: &[Word]) -> Result<Vec<u8>, DocumentError> {
         let (boot, counter) = self.state.next_report();
+        let others = words.iter().rev().filter(|other| other.release != word.release).take(OTHERS_MAX);
+        let mut others: Vec<_> = others
+            .map(|Word { release, state, reason, .. }| {
+                let reason = one_line(reason, OTHER_REASON_BYTES_MAX);
+                (*release, ReleaseWord { state: state.to_string(), reason })
+            })
+            .collect();
         let mut report = Report {
             boot,
             counter,
@@ -91,23 +114,36 @@ impl Reporter {
             versions: word.versions.clone(),
             ..Report::empty(self.site, self.device)
         };
-        let mut made = Envelope::unsigned(&report);
-        if let Err(DocumentError::TooLarge { .. }) = made {
-            report.versions.clear();
-            made = Envelope::unsigned(&report);
+        loop {
+            report.others = others.iter().cloned().collect();
+            match Envelope::unsigned(&report) {
+                Err(DocumentError::TooLarge { .. }) if shorten(&mut others) => {}
+                Err(DocumentError::TooLarge { .. }) if !report.versions.is_empty() => report.versions.clear(),
+                made => {
+                    let mut envelope = made?;
+                    envelope.sign(&self.key);
+                    return Ok(envelope.to_bytes());
+                }
+            }
         }
-        let mut envelope = made?;
-        envelope.sign(&self.key);
-        Ok(envelope.to_bytes())
     }
+}
+
+/// Leaves out what counts least: reasons first, then releases; false when nothing is left.
+fn shorten(others: &mut Vec<(DocumentId, ReleaseWord)>) -> bool {
+    match others.iter_mut().rev().find(|(_, word)| !word.reason.is_empty()) {
+        Some((_, word)) => word.reason.clear(),
+        None => return others.pop().is_some(),
+    }
+    true
 }
 
 impl Agent {
     /// Says where the releases stand, as far as that is news.
     pub(super) async fn report(&mut self) {
         let words = self.words();
-        for word in self.reporter.news(words) {
-            let envelope = match self.reporter.make(&word) {
+        for word in self.reporter.news(&words) {
+            let envelope = match self.reporter.make(&word, &words) {
                 Ok(envelope) => envelope,
                 Err(error) => {
                     tracing::error!(%error, "cannot make a report");
@@ -125,7 +161,7 @@ impl Agent {
     /// A word on every release that the site is told of; the one that counts most comes last.
     fn words(&self) -> Vec<Word> {
         let mut releases: Vec<_> = self.documents.releases.values().collect();
-        releases.sort_by_key(|release| (release.number, release.id()));
+        releases.sort_by_cached_key(|release| (self.weight(release), release.number, release.id()));
         let there = releases.iter().filter(|release| self.is_there(&release.id()));
         let versions: BTreeMap<_, _> =
             there.map(|release| (release.product.clone(), release.version.clone())).collect();
@@ -138,6 +174,20 @@ impl Agent {
             Some(Word { release: id, rollout, state: standing.state, reason, versions: versions.clone() })
         };
         releases.iter().filter_map(word).collect()
+    }
+
+    /// That a device cannot take the successor of what it has is more than that it has it.
+    fn weight(&self, release: &Verified<Release>) -> (u8, bool) {
+        let state = self.standing(&release.id()).map_or(ReleaseState::Superseded, |standing| standing.state);
+        let is_predecessor = |other: &&Verified<Release>| {
+            other.number < release.number && other.is_of_channel(release) && self.is_there(&other.id())
+        };
+        match state {
+            ReleaseState::NotApplicable if self.documents.releases.values().any(|r| is_predecessor(&r)) => {
+                (ReleaseState::Installed.weight(), true)
+            }
+            state => (state.weight(), false),
+        }
     }
 
     fn is_there(&self, id: &DocumentId) -> bool {
@@ -153,6 +203,13 @@ mod tests {
     use ReleaseState::{Downloading, Failed, Installed, NotApplicable, WaitingForSpace, Withdrawn};
     use samara_protocol::document::Document as _;
 
+    impl Agent {
+        /// What the site knows last.
+        pub(in crate::agent) fn last_word(&self) -> Option<(DocumentId, ReleaseState)> {
+            self.words().last().map(|word| (word.release, word.state))
+        }
+    }
+
     fn word(release: u8, state: ReleaseState, reason: &str) -> Word {
         let release = DocumentId([release; 32]);
         Word { release, rollout: None, state, reason: reason.into(), versions: BTreeMap::new() }
@@ -165,7 +222,7 @@ mod tests {
 
     /// What of these words is said, and from then on was said.
     fn say(reporter: &mut Reporter, words: &[Word]) -> Vec<Word> {
-        let news = reporter.news(words.to_vec());
+        let news = reporter.news(words);
         news.iter().for_each(|word| reporter.mark(word));
         news
     }
@@ -205,17 +262,52 @@ mod tests {
     }
 
     #[test]
+    fn the_word_that_counts_most_is_said_again_after_news_of_another_release() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut reporter = reporter(&dir);
+        let (door, pump) = (word(9, NotApplicable, "for a door"), word(1, Installed, ""));
+        assert_eq!(say(&mut reporter, std::slice::from_ref(&pump)), std::slice::from_ref(&pump));
+        let both = [door.clone(), pump.clone()];
+        assert_eq!(say(&mut reporter, &both), both);
+        assert_eq!(say(&mut reporter, &both), []);
+        let report = |word| report_of(&reporter.make(word, &both).unwrap());
+        let word = |state: &str, reason: &str| ReleaseWord { state: state.into(), reason: reason.into() };
+        assert_eq!(report(&pump).others, [(door.release, word("not_applicable", "for a door"))].into());
+        assert_eq!(report(&door).others, [(pump.release, word("installed", ""))].into());
+    }
+
+    #[test]
+    fn what_a_device_needs_help_with_counts_most_and_what_is_not_for_it_least() {
+        let mut states = ReleaseState::ALL;
+        states.sort_by_key(|state| state.weight());
+        let words = states.map(ReleaseState::as_str).join(" ");
+        assert_eq!(
+            words,
+            "waiting superseded not_applicable installed withdrawn downloading installing waiting_for_space failed"
+        );
+    }
+
+    fn report_of(envelope: &[u8]) -> Report {
+        Envelope::parse(envelope).unwrap().unverified_payload().unwrap()
+    }
+
+    #[test]
     fn what_was_said_before_a_restart_is_not_said_again_unless_it_is_no_longer_true() {
         let dir = tempfile::tempdir().unwrap();
         let mut reporter = reporter(&dir);
-        let words = [word(1, Withdrawn, "it leaks; still installed"), word(2, Installed, "")];
-        let (release, site) = (Some(words[1].release), Report::empty(SITE, PeerId(public(7))));
-        let kept = |state: &str| Report { state: state.into(), release, ..site.clone() };
-        reporter.recall(&kept("installed"));
-        assert_eq!(say(&mut reporter, &words), []);
-        reporter.said.clear();
-        reporter.recall(&kept("downloading"));
-        assert_eq!(say(&mut reporter, &words), words);
+        let words = [word(1, Installed, ""), word(2, Withdrawn, "it leaks; still installed")];
+        let kept = report_of(&reporter.make(&words[1], &words).unwrap());
+        let mut say_after = |kept: &Report| {
+            reporter.said.clear();
+            reporter.recall(kept);
+            say(&mut reporter, &words)
+        };
+        assert_eq!(say_after(&kept), []);
+        assert_eq!(say_after(&Report { reason: "it leaks".into(), ..kept.clone() }), words[1..]);
+        assert_eq!(say_after(&Report { others: BTreeMap::new(), ..kept.clone() }), words);
+        let downloading = ReleaseWord { state: "downloading".into(), reason: String::new() };
+        let others = [(words[0].release, downloading)].into();
+        assert_eq!(say_after(&Report { others, ..kept }), words);
     }
 
     #[test]
@@ -225,14 +317,16 @@ mod tests {
         let reason = one_line(&"\u{1b}größe\n\"".repeat(200), REASON_BYTES_MAX);
         let versions = ["pump", "door"].map(|product| (product.repeat(60), "1".repeat(255)));
         let long = Word { versions: versions.into(), ..word(1, Failed, &reason) };
-        let report = |word: &Word| {
-            let envelope = Envelope::parse(&reporter.make(word).unwrap()).unwrap();
-            envelope.unverified_payload::<Report>().unwrap()
-        };
-        let made = report(&long);
+        let report = |word: &Word, words: &[Word]| report_of(&reporter.make(word, words).unwrap());
+        let others: Vec<_> = (2..20).map(|n| word(n, NotApplicable, "for a door")).collect();
+        let made = report(&long, &others);
         assert_eq!((made.validate(), made.reason, made.versions), (Ok(()), reason, BTreeMap::new()));
         let versions = BTreeMap::from([("pump".to_owned(), "1".to_owned())]);
         let short = Word { versions: versions.clone(), ..long };
-        assert_eq!(report(&short).versions, versions);
+        assert_eq!(report(&short, &others).versions, versions);
+        // The last of them count most.
+        let made = report(&word(1, Installed, ""), &others);
+        let named: Vec<u8> = made.others.keys().map(|id| id.0[0]).collect();
+        assert!(named.len() > 3 && named == (20 - named.len() as u8..20).collect::<Vec<_>>(), "{named:?}");
     }
 }

@@ -4,6 +4,7 @@ use super::Agent;
 use super::fetch::Phase;
 use samara_protocol::document::ReleaseState;
 use samara_protocol::id::DocumentId;
+use std::collections::BTreeMap;
 
 /// A release that was decided on and is not to be installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +71,16 @@ impl Agent {
         }
     }
 
+    /// What the journal names and is still there, by destination.
+    pub(super) fn places(&self) -> BTreeMap<String, DocumentId> {
+        let mut journal = self.parts.state.journal().unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read the journal");
+            self.facts.in_place.clone()
+        });
+        journal.retain(|place, _| self.parts.install_root.join(place).symlink_metadata().is_ok());
+        journal
+    }
+
     /// Looks again which of the releases that are not wanted are in place.
     pub(super) fn look_in_place(&mut self) {
         let is_in_place = |id: &DocumentId| {
@@ -87,6 +98,7 @@ impl Standing {
         let (state, reason) = match phase {
             Phase::Downloading => (ReleaseState::Downloading, String::new()),
             Phase::WaitingForSpace(why) => (ReleaseState::WaitingForSpace, why.clone()),
+            Phase::Closed(why) => (ReleaseState::Failed, why.clone()),
             Phase::Verified | Phase::Installing => (ReleaseState::Installing, String::new()),
             Phase::Installed => (ReleaseState::Installed, String::new()),
             Phase::Failed { why, tries, .. } => (ReleaseState::Failed, format!("{why} (try {tries})")),

@@ -26,6 +26,25 @@ fn every_mistake_names_the_line_the_key_and_what_was_expected() {
         ("trust_root = \"root.json\"\ndata_dir = \"data\"\n", vec!["install"]),
         (&LEAST.replace("root = \"install\"", ""), vec!["line 3", "install", "root"]),
         (&LEAST.replace("\"install\"", "\"data/x\""), vec!["install.root", "data/x", "outside data_dir"]),
+        (
+            &LEAST.replace("\"data\"", "\"install/data\""),
+            vec!["install.root", "install", "data_dir is not in"],
+        ),
+        (&LEAST.replace("\"install\"", "\"data\""), vec!["install.root", "data", "outside data_dir"]),
+        (&LEAST.replace("\"install\"", "\"/\""), vec!["install.root = \"/\"", "data_dir is not in"]),
+        (&LEAST.replace("\"data\"", "\"\""), vec!["data_dir = \"\"", "a path"]),
+        (&LEAST.replace("\"install\"", "\"\""), vec!["install.root = \"\"", "a path"]),
+        (&LEAST.replace("\"root.json\"", "\"\""), vec!["trust_root = \"\"", "a path"]),
+        (&format!("{LEAST}[device]\nenrollment = \"\"\n"), vec!["device.enrollment = \"\"", "a path"]),
+        (&format!("{LEAST}[device]\nhardware = \"\"\n"), vec!["device.hardware = \"\"", "generic"]),
+        (&format!("{LEAST}[device]\narchitecture = \" \"\n"), vec!["device.architecture = \" \"", "a name"]),
+        (
+            &format!(
+                "{LEAST}[mesh]\nlisten = [{0}, \"/ip4/0.0.0.0/tcp/7\", {0}]\n",
+                "\"/ip4/127.0.0.1/tcp/7\""
+            ),
+            vec!["mesh.listen = \"/ip4/127.0.0.1/tcp/7\"", "each address once"],
+        ),
         (&LEAST.replace("data_dir", "datadir"), vec!["line 2", "datadir", "data_dir"]),
         (&format!("{LEAST}mode = 7\n"), vec!["line 5", "mode", "root"]),
         (&format!("{LEAST}[instal]\n"), vec!["line 5", "instal", "install"]),
@@ -63,6 +82,32 @@ fn every_mistake_names_the_line_the_key_and_what_was_expected() {
         words.iter().for_each(|word| assert!(error.contains(word), "{word:?} is not in {error}"));
         assert!(error.contains("node.toml"), "{error}");
     }
+}
+
+#[test]
+fn places_are_compared_as_the_system_resolves_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.toml");
+    std::fs::create_dir_all(dir.path().join("srv/install")).unwrap();
+    std::os::unix::fs::symlink("srv", dir.path().join("link")).unwrap();
+    for (data, root, is_refused) in [
+        ("srv/data", "link", true),
+        ("srv/install/data", "srv/../link/install", true),
+        ("link/data", "srv/data/x", true),
+        ("srv/data", "link/install", false),
+        ("srv/install2", "srv/install", false),
+    ] {
+        let text =
+            LEAST.replace("\"data\"", &format!("{data:?}")).replace("\"install\"", &format!("{root:?}"));
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(Config::load(&path).is_err(), is_refused, "{data} {root}");
+    }
+}
+
+#[test]
+fn any_free_port_may_be_asked_for_twice() {
+    let twice = "[\"/ip4/127.0.0.1/tcp/0\", \"/ip4/127.0.0.1/tcp/0\"]";
+    assert_eq!(load(&format!("{LEAST}[mesh]\nlisten = {twice}\n")).unwrap().mesh.listen.len(), 2);
 }
 
 #[test]

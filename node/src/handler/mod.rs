@@ -30,6 +30,7 @@ use place::Place;
 use samara_protocol::artifact::{FILE_LIST_BYTES_MAX, FileList, PathFault};
 use samara_protocol::document::{Artifact, ArtifactKind, BlobRef, Representation};
 use samara_protocol::id::ContentHash;
+use samara_protocol::trust::BelowSecurityFloor;
 use std::path::{Path, PathBuf};
 
 /// Permissions of a file whose artifact says none.
@@ -83,6 +84,9 @@ pub enum InstallError {
         /// The system's words.
         source: std::io::Error,
     },
+    /// What is installed here has raised the floor meanwhile.
+    #[error(transparent)]
+    BelowSecurityFloor(#[from] BelowSecurityFloor),
     /// The journal.
     #[error("the journal failed: {0}")]
     Journal(String),

@@ -19,10 +19,12 @@ pub use error::StateError;
 use handle::Handle;
 use lock::DirLock;
 use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use samara_protocol::document::Release;
 use samara_protocol::geometry::PieceIndex;
 use samara_protocol::id::{ContentHash, DocumentId, PeerId};
 use samara_protocol::piece_set::PieceSet;
-use samara_protocol::trust::{DocumentKey, HighWaterMarks, VerifiedDocument};
+use samara_protocol::trust::{DocumentKey, HighWaterMarks, Verified, VerifiedDocument};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -148,13 +150,33 @@ impl State {
         })
     }
 
-    /// A release is in place at all its destinations.
-    pub fn record_installed(&self, destinations: &[&str], release: DocumentId) -> Result<(), StateError> {
+    /// A release is in place at all its destinations; the security floor rises with it, in one commit.
+    pub fn record_installed(
+        &self,
+        destinations: &[&str],
+        release: &Verified<Release>,
+    ) -> Result<(), StateError> {
         self.write(|transaction| {
+            let mut values = transaction.open_table(VALUES)?;
+            let mut marks = marks_in(values.get(MARKS)?.map(|v| v.value().to_vec()))?;
+            marks.security_floors.raise(release);
+            values.insert(MARKS, serde_json::to_vec(&marks).map_err(unreadable)?.as_slice())?;
             let mut table = transaction.open_table(INSTALLED)?;
             destinations
                 .iter()
-                .try_for_each(|destination| Ok(table.insert(destination, &release.0).map(drop)?))
+                .try_for_each(|destination| Ok(table.insert(destination, &release.id().0).map(drop)?))
+        })
+    }
+
+    /// The release in place by destination, of all destinations; those that are about to change are left out.
+    pub fn journal(&self) -> Result<BTreeMap<String, DocumentId>, StateError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(INSTALLED)?;
+            let entry = |entry: Result<(redb::AccessGuard<&str>, redb::AccessGuard<&[u8; 32]>), _>| {
+                let (destination, release) = entry?;
+                Ok((destination.value().to_owned(), DocumentId(*release.value())))
+            };
+            table.iter()?.map(entry).collect()
         })
     }
 

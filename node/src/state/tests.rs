@@ -1,10 +1,10 @@
 //! What survives a reopening, what never falls, and what is said of a file that is damaged.
 
 use super::*;
-use crate::fixture::{SITE, public, root, signed};
+use crate::fixture::{SITE, public, release, root, signed};
 use proptest::prelude::*;
-use samara_protocol::document::{Criticality, Enrollment, Report};
-use samara_protocol::trust::Trust;
+use samara_protocol::document::{BlobRef, Criticality, Enrollment, Report};
+use samara_protocol::trust::{SecurityFloors, Trust};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -102,17 +102,43 @@ fn the_ledger_of_grants_survives_and_holds_each_content_apart() {
 #[test]
 fn the_journal_names_a_release_only_after_all_its_destinations_are_in_place() {
     let dir = tempfile::tempdir().unwrap();
-    let [one, two] = [DocumentId([1; 32]), DocumentId([2; 32])];
+    let [one, two] = [counted(1, 0), counted(2, 0)];
     {
         let state = State::open(&file(dir.path())).unwrap();
         assert_eq!(state.installed("a").unwrap(), None);
-        state.record_installed(&["a", "b", "c"], one).unwrap();
+        state.record_installed(&["a", "b", "c"], &one).unwrap();
         state.forget_installed(&["b", "c", "never there"]).unwrap();
-        state.record_installed(&["c"], two).unwrap();
+        state.record_installed(&["c"], &two).unwrap();
     }
     let state = State::open(&file(dir.path())).unwrap();
     let there = ["a", "b", "c"].map(|destination| state.installed(destination).unwrap());
-    assert_eq!(there, [Some(one), None, Some(two)]);
+    assert_eq!(there, [Some(one.id()), None, Some(two.id())]);
+    let journal = [("a".to_owned(), one.id()), ("c".to_owned(), two.id())];
+    assert_eq!(state.journal().unwrap(), journal.into());
+}
+
+/// A release with a security counter.
+fn counted(number: u64, security_counter: u64) -> Verified<Release> {
+    let data = BlobRef { content: ContentHash([9; 32]), size: 10, piece_size: 128 * 1024 };
+    let release = Release { security_counter, ..release(number, data) };
+    let VerifiedDocument::Release(release) = trust().check(&signed(&release, 2)).unwrap() else { panic!() };
+    release
+}
+
+#[test]
+fn the_security_floor_rises_with_what_is_installed_never_falls_and_survives_a_reopening_and_new_documents() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut trust = trust();
+    let mut state = State::open(&file(dir.path())).unwrap();
+    for (sequence, counter, floor) in [(1, 3, 3), (2, 2, 3), (3, 5, 5), (4, 0, 5)] {
+        state.record_installed(&["app"], &counted(counter, counter)).unwrap();
+        // Trust in the documents' thread knows no floor: what it writes takes none away.
+        take(&state, &mut trust, &enrollment(7, sequence));
+        drop(state);
+        state = State::open(&file(dir.path())).unwrap();
+        let floors = state.marks().unwrap().security_floors;
+        assert!(floors.check(&counted(9, floor)).is_ok() && floors.check(&counted(9, floor - 1)).is_err());
+    }
 }
 
 #[test]
@@ -253,7 +279,7 @@ fn flat(marks: &HighWaterMarks) -> BTreeMap<String, Mark> {
         ("epoch".to_owned(), (marks.epoch, 0, [0; 32])),
     ];
     all.extend(one("release", &marks.releases));
-    all.extend(one("floor", &marks.security_floors));
+    all.extend(one("floor", &marks.security_floors.0));
     for (kind, of) in
         [("enrollment", &marks.enrollments), ("rollout", &marks.rollouts), ("report", &marks.reports)]
     {
@@ -274,7 +300,7 @@ fn step() -> impl Strategy<Value = Option<HighWaterMarks>> {
                 root_version,
                 epoch,
                 releases,
-                security_floors,
+                security_floors: SecurityFloors(security_floors),
                 enrollments: mark("e", one, 0),
                 rollouts: mark("r", one, two),
                 reports: mark("d", two, one),

@@ -1,4 +1,4 @@
-//! T15 to T17, T6: which release a device shall have, whatever came first.
+//! T15 to T18, T6: which release a device shall have, whatever came first.
 
 use super::*;
 use crate::trust::tests::order::{Device, cases, documents};
@@ -12,6 +12,8 @@ fn facts() -> Facts {
         product: "pump".into(),
         agent: "0.1.0".into(),
         protocol: 1,
+        floors: SecurityFloors::default(),
+        in_place: BTreeMap::new(),
     }
 }
 
@@ -64,6 +66,65 @@ fn two_channels_that_claim_one_destination_do_not_fight_for_it() {
         let decisions = collected(&documents).decide(&facts());
         assert!(matches!(&decisions[&ids[0]], Decision::NotApplicable(why) if why.contains("belongs to")));
         assert!(matches!(decisions[&ids[1]], Decision::Install { .. }));
+    }
+}
+
+/// A site with an active Rollout of each release; and their ids.
+fn site_with(releases: &[Release]) -> (SiteDocuments, Vec<DocumentId>) {
+    let (mut trust, mut documents, mut ids) = (trust(), Vec::new(), Vec::new());
+    for (n, release) in releases.iter().enumerate() {
+        let release = accept(&mut trust, release, &[RELEASE]);
+        let rollout_id = crate::id::RolloutId([n as u8; 16]);
+        let named = Rollout { rollout_id, release: release.id(), ..rollout(1, RolloutState::Active) };
+        documents.push(accept(&mut trust, &named, &[ROLLOUT]));
+        ids.push(release.id());
+        documents.push(release);
+    }
+    (collected(&documents), ids)
+}
+
+#[test]
+fn a_release_below_the_security_floor_is_not_applicable_and_takes_nothing_from_others() {
+    // T18
+    let low = Release { security_counter: 2, ..release(9) };
+    let (site, ids) = site_with(&[Release { security_counter: 3, ..release(8) }, low]);
+    let mut facts = facts();
+    let decided = |facts: &Facts| {
+        let mut decisions = site.decide(facts);
+        [&ids[0], &ids[1]].map(|id| decisions.remove(id).unwrap())
+    };
+    let is_install = |decision: &Decision| matches!(decision, Decision::Install { .. });
+    let before = decided(&facts);
+    assert!(is_install(&before[1]) && before[0] == Decision::Superseded);
+    facts.floors.raise(&site.releases[&ids[0]]);
+    let why = "its security counter 2 is below 3, the floor that an installed release has set";
+    let after = decided(&facts);
+    assert_eq!(after[1], Decision::NotApplicable(why.into()));
+    assert!(is_install(&after[0]), "the floor itself is allowed");
+}
+
+#[test]
+fn a_destination_inside_or_around_what_is_in_place_waits_until_that_is_gone() {
+    // T16
+    for (place, wanted) in [("bin", "bin/app"), ("bin/app/x", "bin/app")] {
+        let beta = Release { channel: "beta".into(), ..release(2) };
+        let mut stable = release(1);
+        stable.artifacts[0].destination = place.into();
+        let (site, ids) = site_with(&[stable, beta]);
+        let mut facts = facts();
+        assert!(matches!(site.decide(&facts)[&ids[1]], Decision::Install { .. }), "by its number");
+        facts.in_place.insert(place.into(), ids[0]);
+        let decisions = site.decide(&facts);
+        let why = format!(
+            "{wanted} overlaps {place}, where pump 1 (stable) is in place: withdraw that and remove {place}"
+        );
+        assert_eq!(decisions[&ids[1]], Decision::NotApplicable(why));
+        assert!(matches!(decisions[&ids[0]], Decision::Install { .. }), "it stays wanted");
+        facts.in_place = [(place.into(), DocumentId([9; 32]))].into();
+        let why = site.decide(&facts).remove(&ids[1]);
+        assert!(matches!(why, Some(Decision::NotApplicable(why)) if why.contains("an earlier release")));
+        facts.in_place = [(wanted.into(), ids[0]), ("bin2".into(), ids[0])].into();
+        assert!(matches!(site.decide(&facts)[&ids[1]], Decision::Install { .. }));
     }
 }
 

@@ -1,4 +1,5 @@
-//! High-water marks: the newest numbers accepted. They only rise, and are on disk before they are acted upon.
+//! High-water marks: the newest numbers accepted, and the security floors of what was installed. They only rise, and
+//! are on disk before they are acted upon.
 
 use super::{Refusal, Verified, VerifiedDocument};
 use crate::document::{Release, TrustRoot};
@@ -19,14 +20,45 @@ pub struct HighWaterMarks {
     pub epoch: u64,
     /// Release number by issuer, product and channel.
     pub releases: BTreeMap<String, u64>,
-    /// Security floor by issuer and product; raised when a release is committed.
-    pub security_floors: BTreeMap<String, u64>,
+    /// Of what this device has installed.
+    pub security_floors: SecurityFloors,
     /// (epoch, sequence) and document by rollout.
     pub rollouts: BTreeMap<String, Mark>,
     /// (0, sequence) and document by enrolled device.
     pub enrollments: BTreeMap<String, Mark>,
     /// (boot, counter) and document by reporting device.
     pub reports: BTreeMap<String, Mark>,
+}
+
+/// The highest security counter that a device has installed, by issuer and product: it installs nothing below (T18).
+///
+/// Documents below it are held and passed on all the same: another device may not have come so far.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SecurityFloors(pub BTreeMap<String, u64>);
+
+/// A rollback attack, or an operator who went back too far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("its security counter {offered} is below {have}, the floor that an installed release has set")]
+pub struct BelowSecurityFloor {
+    /// The floor.
+    pub have: u64,
+    /// The release's.
+    pub offered: u64,
+}
+
+impl SecurityFloors {
+    /// Whether a release may be installed.
+    pub fn check(&self, release: &Release) -> Result<(), BelowSecurityFloor> {
+        let have = self.0.get(&product_of(release)).copied().unwrap_or(0);
+        let offered = release.security_counter;
+        if offered < have { Err(BelowSecurityFloor { have, offered }) } else { Ok(()) }
+    }
+
+    /// A release is installed: nothing below its counter will be from now on. To be made durable with the record that
+    /// it is in place.
+    pub fn raise(&mut self, release: &Verified<Release>) {
+        raise(&mut self.0, product_of(release), release.security_counter);
+    }
 }
 
 // Unit separator: cannot stand in a name, which has no control characters.
@@ -68,17 +100,19 @@ impl HighWaterMarks {
         }
     }
 
-    pub(super) fn raise_security_floor(&mut self, release: &Release) {
-        raise(&mut self.security_floors, product_of(release), release.security_counter);
-    }
-
     /// T9, T13: nothing below its mark is accepted; what equals it is.
     pub(super) fn check(&self, document: &VerifiedDocument) -> Result<(), Refusal> {
         let id = document.id();
         match document {
             // Their chain is their mark.
             VerifiedDocument::TrustRoot(_) | VerifiedDocument::Withdrawal(_) => Ok(()),
-            VerifiedDocument::Release(release) => self.check_release(release),
+            VerifiedDocument::Release(release) => {
+                let have = self.releases.get(&channel_of(release)).copied().unwrap_or(0);
+                if release.number < have {
+                    return Err(Refusal::OlderRelease { have, offered: release.number });
+                }
+                Ok(())
+            }
             VerifiedDocument::Rollout(rollout) => {
                 let offered = ((rollout.epoch, rollout.sequence), id);
                 check(self.rollouts.get(&rollout.rollout_id.to_string()), offered, |have, offered| {
@@ -104,26 +138,13 @@ impl HighWaterMarks {
         }
     }
 
-    // The floor first: nothing excuses a release below it.
-    fn check_release(&self, release: &Release) -> Result<(), Refusal> {
-        let have = self.security_floors.get(&product_of(release)).copied().unwrap_or(0);
-        if release.security_counter < have {
-            return Err(Refusal::BelowSecurityFloor { have, offered: release.security_counter });
-        }
-        let have = self.releases.get(&channel_of(release)).copied().unwrap_or(0);
-        if release.number < have {
-            return Err(Refusal::OlderRelease { have, offered: release.number });
-        }
-        Ok(())
-    }
-
     /// The greater of both, mark by mark.
     pub fn max(&self, other: &Self) -> Self {
         let mut marks = self.clone();
         marks.root_version = marks.root_version.max(other.root_version);
         marks.epoch = marks.epoch.max(other.epoch);
         raise_all(&mut marks.releases, &other.releases);
-        raise_all(&mut marks.security_floors, &other.security_floors);
+        raise_all(&mut marks.security_floors.0, &other.security_floors.0);
         raise_all(&mut marks.rollouts, &other.rollouts);
         raise_all(&mut marks.enrollments, &other.enrollments);
         raise_all(&mut marks.reports, &other.reports);

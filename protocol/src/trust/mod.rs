@@ -14,12 +14,12 @@ mod signatures;
 mod verified;
 mod waiting;
 
-pub use marks::HighWaterMarks;
+pub use marks::{BelowSecurityFloor, HighWaterMarks, SecurityFloors};
 pub use refusal::{Awaits, Refusal, Verdict};
 pub use verified::{DocumentKey, Verified, VerifiedDocument};
 pub use waiting::Waiting;
 
-use crate::document::{Enrollment, Envelope, MeshAccess, Release, Rollout, TrustRoot};
+use crate::document::{Enrollment, Envelope, MeshAccess, Rollout, TrustRoot};
 use crate::id::{DocumentId, KeyId, PeerId, RolloutId, SiteId};
 use std::collections::BTreeMap;
 
@@ -179,12 +179,6 @@ impl Trust {
             Membership::Stranger => self.root.mesh == MeshAccess::Open,
             Membership::Revoked => false,
         }
-    }
-
-    /// A device committed `release`: nothing below its security counter is believed any more. The caller makes the
-    /// marks durable.
-    pub fn commit(&mut self, release: &Verified<Release>) {
-        self.marks.raise_security_floor(release);
     }
 
     fn verify(&self, bytes: &[u8]) -> Result<VerifiedDocument, Refusal> {

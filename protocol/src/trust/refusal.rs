@@ -136,14 +136,6 @@ pub enum Refusal {
         /// The document's.
         offered: u64,
     },
-    /// Below the floor that a security fix raised.
-    #[error("security counter {offered} is below the floor {have}")]
-    BelowSecurityFloor {
-        /// The floor.
-        have: u64,
-        /// The document's.
-        offered: u64,
-    },
     /// Replay of an older Rollout or Enrollment.
     #[error("sequence {offered} is older than {have}")]
     OlderSequence {
@@ -241,7 +233,6 @@ impl Refusal {
             | Self::OlderTrustRoot { .. }
             | Self::ForkedTrustRoot { .. }
             | Self::OlderEpoch { .. }
-            | Self::BelowSecurityFloor { .. }
             | Self::OlderSequence { .. }
             | Self::SameSequence { .. }
             | Self::OlderReport { .. } => Verdict::Final,

@@ -18,6 +18,15 @@ enum Word {
     Unsuited(String),
 }
 
+impl Word {
+    fn why_unsuited(&self) -> Option<&str> {
+        match self {
+            Self::Unsuited(reason) => Some(reason),
+            _ => None,
+        }
+    }
+}
+
 /// One device.
 #[derive(Debug, Default)]
 pub(super) struct Device {
@@ -48,10 +57,19 @@ impl Device {
 
     /// Why a release is not for it, if it said so.
     pub(super) fn why_unsuited(&self, release: &Wanted) -> Option<&str> {
-        match self.words.get(&release.id) {
-            Some(Word::Unsuited(reason)) => Some(reason),
-            _ => None,
+        self.words.get(&release.id).and_then(Word::why_unsuited)
+    }
+
+    fn hear(&mut self, release: DocumentId, state: &str, reason: &str) {
+        if self.words.len() >= WORDS_MAX {
+            self.words.clear();
         }
+        let word = match ReleaseState::of(state) {
+            Some(ReleaseState::NotApplicable) => Word::Unsuited(reason.to_owned()),
+            Some(ReleaseState::Installed) => Word::Installed,
+            _ => Word::Takes,
+        };
+        self.words.insert(release, word);
     }
 
     /// Whether it has a release, or wants it.
@@ -86,16 +104,16 @@ impl Devices {
         device.state.clone_from(&report.state);
         device.reason.clone_from(&report.reason);
         device.versions.clone_from(&report.versions);
-        let Some(release) = report.release else { return };
-        if device.words.len() >= WORDS_MAX {
-            device.words.clear();
+        for (release, word) in &report.others {
+            // Where there was no room, why may have been heard before.
+            let before =
+                device.words.get(release).and_then(Word::why_unsuited).unwrap_or_default().to_owned();
+            let reason = if word.reason.is_empty() { before } else { word.reason.clone() };
+            device.hear(*release, &word.state, &reason);
         }
-        let word = match ReleaseState::of(&report.state) {
-            Some(ReleaseState::NotApplicable) => Word::Unsuited(report.reason.clone()),
-            Some(ReleaseState::Installed) => Word::Installed,
-            _ => Word::Takes,
-        };
-        device.words.insert(release, word);
+        if let Some(release) = report.release {
+            device.hear(release, &report.state, &report.reason);
+        }
     }
 
     /// Bytes of what is offered that each device holds; others keep what was last known of them.

@@ -254,6 +254,20 @@ mod tests {
         story.judge(&[ONE], false, 0);
         assert_eq!(story.judge(&[ONE], false, 5), [Fate::Done]);
         assert!(story.devices.enrolled().all(|device| story.fates.is_complete(device)));
+        let mut told = Story::new(&[(8, ONE, "installed")]);
+        let word = samara_protocol::document::ReleaseWord {
+            state: "not_applicable".into(),
+            reason: "it is for valve".into(),
+        };
+        let others = [(DocumentId([ONE; 32]), word)].into();
+        let last = report(7, "installed", TWO);
+        told.devices.on_report(&samara_protocol::document::Report { others, ..last });
+        told.judge(&[ONE], false, 0);
+        assert_eq!(
+            told.judge(&[ONE], false, 5),
+            [Fate::Done],
+            "its last report names the other release, too"
+        );
         let unnamed = Wanted { version: None, ..wanted(ONE) };
         let now = story.start + Duration::from_secs(6);
         story.fates.judge(vec![unnamed], &story.devices, false, now);

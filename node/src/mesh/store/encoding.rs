@@ -24,7 +24,7 @@ use std::num::NonZeroU64;
 /// one range costs one wake-up and not one for each item.
 const ITEMS_MAX: usize = 64;
 /// Bytes of one hash pair.
-const PAIR_BYTES: usize = 64;
+pub(super) const PAIR_BYTES: usize = 64;
 /// Hash pairs for which room is made in advance beside those between the groups: the path to the root.
 const PATH_PAIRS: usize = 26;
 
@@ -63,6 +63,16 @@ impl Received {
     /// First byte and length of the good part.
     pub(super) fn span(&self) -> (u64, u64) {
         (self.offset, self.data.len() as u64)
+    }
+
+    /// The good part.
+    pub(super) fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// The hash pairs above it.
+    pub(super) fn parents(&self) -> &[Parent] {
+        &self.parents
     }
 
     /// Whether nothing was wrong.

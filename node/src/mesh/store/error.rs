@@ -41,6 +41,9 @@ pub enum StoreError {
     /// The content was not opened, or the geometry makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// The process ends: what takes long was broken off, and nothing was changed by that.
+    #[error("the store closes")]
+    Closing,
     /// The disk failed.
     #[error("{path}: {message}")]
     Io {

@@ -43,10 +43,6 @@ impl Held {
         &self.pieces
     }
 
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     pub(super) fn bytes_missing(&self) -> u64 {
         self.geometry.length().saturating_sub(self.bytes)
     }
@@ -162,7 +158,7 @@ mod tests {
                     prop_assert_eq!(lost, concerned.into_iter().collect::<Vec<_>>());
                 }
                 let bytes: u64 = naive.iter().map(|&group| span(group, 1).1).sum();
-                prop_assert_eq!(held.bytes(), bytes);
+                prop_assert_eq!(held.bytes, bytes);
                 prop_assert_eq!(held.bytes_missing(), geometry().length() - bytes);
                 let pieces: Vec<u32> = held.pieces().iter().map(|piece| piece.0).collect();
                 prop_assert_eq!(pieces, naive_pieces(&naive));

@@ -1,24 +1,24 @@
 //! Artifact bytes on disk: iroh-blobs behind our own boundary. Nobody else names one of its types.
 //!
 //! ```text
-//! DIR/CONTENT/      one iroh-blobs store per content of a device: removal is exact, damage is mended by rebuilding
-//! DIR/CONTENT.new/  being rebuilt           } put in order
-//! DIR/CONTENT.old/  being replaced by it    } at the next start
+//! DIR/CONTENT/      one iroh-blobs store per content of a device: removal is exact, damage is written over
+//! DIR/CONTENT.old/  cannot be mended and is replaced; put in order at the next start
 //! DIR/sources/      the operator's files, referenced where they lie; made anew at each start
 //! ```
 //! What iroh-blobs does not do is done here: everything on disk is verified when a content is opened (a flipped,
 //! short or deleted file is found before it is believed), what is held is known group by group and nothing else is
 //! read, space is checked first, a complete content is fsynced before it is called complete, operations on one
 //! content are bounded, bytes are verified while they are copied out. What turns out damaged counts as missing at once;
-//! [`Store::next_loss`] names it, and the next write mends the copy.
+//! [`Store::next_loss`] names it, and the next write of it mends the copy.
 
+mod aside;
 mod encoding;
 mod error;
 mod held;
 mod losses;
+mod overwrite;
 mod owned;
 mod places;
-mod rebuild;
 mod records;
 mod slot;
 mod source;
@@ -32,7 +32,7 @@ pub use losses::Loss;
 
 use bytes::Bytes;
 use losses::Losses;
-use owned::Owned;
+use owned::{Owned, Write};
 use places::{is_empty, not_open, span};
 use samara_protocol::geometry::{GROUP_BYTES, Geometry, PieceIndex, PieceRange};
 use samara_protocol::id::ContentHash;
@@ -42,7 +42,9 @@ use source::Sources;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use survey::Repair;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
 
 /// Bytes verified and copied out at a time.
 const COPY_BYTES: u64 = 1024 * 1024;
@@ -66,20 +68,22 @@ struct Inner {
     slots: Mutex<BTreeMap<ContentHash, Arc<Slot>>>,
     sources: tokio::sync::Mutex<Option<Sources>>,
     losses: Losses,
+    stop: CancellationToken,
 }
 
 impl Store {
     /// Opens a directory, made if missing; what a crash left half-made is put in order.
     pub async fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         std::fs::create_dir_all(dir).map_err(StoreError::io(dir))?;
-        rebuild::remove(&dir.join("sources"))?;
-        rebuild::recover(dir)?;
+        aside::remove(&dir.join("sources"))?;
+        aside::recover(dir)?;
         Ok(Self(Arc::new(Inner {
             dir: dir.into(),
             options,
             slots: Mutex::default(),
             sources: tokio::sync::Mutex::default(),
             losses: Losses::default(),
+            stop: CancellationToken::new(),
         })))
     }
 
@@ -106,7 +110,8 @@ impl Store {
                 let held = slot.held(|held| held.pieces().clone());
                 return Ok(held.unwrap_or_else(|| PieceSet::full(geometry.pieces())));
             }
-            let (owned, held) = Owned::open(&self.path(content), content, geometry).await?;
+            let opened = Owned::open(&self.path(content), content, geometry, &self.0.stop).await;
+            let (owned, held) = opened.map_err(|error| space::fault_of_opening(error, &self.0.dir))?;
             let pieces = held.pieces().clone();
             if let Err(no_space) = self.reserve(&slot, held) {
                 // Closed in order, so that the next try finds it unlocked.
@@ -146,7 +151,7 @@ impl Store {
         bao: Bytes,
     ) -> Result<(), StoreError> {
         let slot = self.open_slot(content)?;
-        // Once more after a repair.
+        // Once more with a fresh copy.
         for _ in 0..2 {
             let open = slot.content.read().await;
             let owned = match &*open {
@@ -158,22 +163,19 @@ impl Store {
             };
             open.as_ref().map_or(Ok(()), |open| open.check_geometry(geometry))?;
             let (offset, len) = span(geometry, range)?;
-            let available = self.available()?;
-            if !owned.is_stuck() {
-                space::check(len, available)?;
-                return owned.write(&slot.held, offset, len, &bao).await;
+            // What is written over has its room already.
+            if owned.repair() != Repair::Overwrite {
+                space::check(len, self.available()?)?;
+            }
+            if owned.repair() != Repair::Anew
+                && let Write::Done = owned.write(&slot.held, offset, len, &bao).await?
+            {
+                return Ok(());
             }
             drop(open);
-            let (store, slot) = (self.clone(), slot.clone());
-            // In a task of its own: it is not left half-way when the caller goes away.
-            let rebuilt = tokio::spawn(async move {
-                let lost = slot.rebuild(content, available).await?;
-                store.0.losses.push(content, lost);
-                Ok(())
-            });
-            rebuilt.await.map_err(StoreError::io(&self.path(content)))??;
+            self.begin_anew(content, &slot).await?;
         }
-        Err(StoreError::io(&self.path(content))("the copy is damaged again as soon as it was mended"))
+        Err(StoreError::io(&self.path(content))("a fresh copy does not give what was written"))
     }
 
     /// The bao encoding of a range, without the length that the receiver knows; verified while it is read.
@@ -263,8 +265,14 @@ impl Store {
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
 
+    /// The process ends: what reads whole contents is broken off. What runs on single ranges goes on.
+    pub fn interrupt(&self) {
+        self.0.stop.cancel();
+    }
+
     /// Closes everything in order.
     pub async fn shutdown(&self) -> Result<(), StoreError> {
+        self.interrupt();
         let contents: Vec<_> = self.slots().keys().copied().collect();
         for content in contents {
             self.close(content).await;

@@ -5,10 +5,11 @@
 //! it is let go, because only a blob out of use leaves its failed state.
 
 use super::StoreError;
-use super::encoding::{Received, export, is_damage, plain};
+use super::encoding::{Received, export, is_damage, is_good, plain};
 use super::held::{Held, span_chunks};
-use super::survey::{Survey, survey};
-use super::{rebuild, records, space};
+use super::overwrite::overwrite;
+use super::survey::{Repair, Survey, survey};
+use super::{aside, records, space};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 /// Operations on one content at once; iroh-blobs refuses more than 32.
 const OPERATIONS_MAX: usize = 16;
@@ -34,8 +36,16 @@ pub(super) struct Owned {
     blobs: FsStore,
     watcher: Mutex<Option<BoxStream<'static, Bitfield>>>,
     permits: Semaphore,
-    /// See [`Survey::is_stuck`].
-    is_stuck: bool,
+    repair: Repair,
+    /// Breaks off what reads everything.
+    stop: CancellationToken,
+}
+
+/// How a write ended.
+pub(super) enum Write {
+    Done,
+    /// The copy does not give what was written: it must be begun anew.
+    Stuck,
 }
 
 /// Why an export gave nothing.
@@ -52,25 +62,26 @@ impl Owned {
         path: &Path,
         content: ContentHash,
         geometry: Geometry,
+        stop: &CancellationToken,
     ) -> Result<(Self, Held), StoreError> {
         let hash = Hash::from_bytes(content.0);
         if path.exists() && records::are_torn(path).await? {
             // Nothing in it can be trusted, all of it can be fetched.
             tracing::warn!(path = %path.display(), "a content's records are torn; it is fetched again");
-            rebuild::set_aside(path)?;
-            rebuild::remove_old(path)?;
+            aside::set_aside(path)?;
+            aside::remove_old(path)?;
         }
         let blobs = load(path).await?;
         // Nothing collects garbage here, but a tag also says to people what the directory holds.
         blobs.tags().set("content", hash).await.map_err(StoreError::io(path))?;
-        let found = match survey(&blobs, path, hash, &geometry).await {
+        let found = match survey(&blobs, path, hash, &geometry, stop).await {
             Ok(found) => found,
             Err(error) => {
                 shut(&blobs, path).await?;
                 return Err(error);
             }
         };
-        if found.is_stuck {
+        if found.repair != Repair::None {
             tracing::warn!(path = %path.display(), "bytes on disk are damaged; they are fetched again");
         }
         let owned = Self {
@@ -80,7 +91,8 @@ impl Owned {
             blobs,
             watcher: Mutex::default(),
             permits: Semaphore::new(OPERATIONS_MAX),
-            is_stuck: found.is_stuck,
+            repair: found.repair,
+            stop: stop.clone(),
         };
         Ok((owned, Held::new(geometry, found.good)))
     }
@@ -89,9 +101,8 @@ impl Owned {
         &self.geometry
     }
 
-    /// Whether it must be rebuilt before anything can be written.
-    pub(super) fn is_stuck(&self) -> bool {
-        self.is_stuck
+    pub(super) fn repair(&self) -> Repair {
+        self.repair
     }
 
     /// Verifies and writes the encoding of a valid range; says what it wrote to `held`.
@@ -101,7 +112,7 @@ impl Owned {
         offset: u64,
         len: u64,
         bao: &[u8],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Write, StoreError> {
         let _permit = self.permits.acquire().await;
         let received = Received::verify(self.hash, self.geometry.length(), (offset, len), bao);
         let good = received.span();
@@ -113,16 +124,34 @@ impl Owned {
             |held: &Option<Held>| held.as_ref().is_some_and(|h| h.first_missing(good.0, good.1).is_some());
         if is_news(&held.lock().unwrap_or_else(PoisonError::into_inner)) {
             self.watch().await;
-            if let Err(error) = received.import(&self.blobs, self.hash, self.geometry.length()).await {
+            if let Err(error) = self.keep(received).await {
                 self.unwatch();
                 let no_space = space::fault(&error, &self.path, good.1);
                 return Err(no_space.unwrap_or_else(|| StoreError::io(&self.path)(error)));
+            }
+            // A hash pair that iroh-blobs moved into its records while it was wrong cannot be written over.
+            if self.repair != Repair::None
+                && !is_good(&self.blobs, self.hash, span_chunks(good.0, good.1))
+                    .await
+                    .map_err(StoreError::io(&self.path))?
+            {
+                return Ok(Write::Stuck);
             }
             if let Some(held) = &mut *held.lock().unwrap_or_else(PoisonError::into_inner) {
                 held.add(good.0, good.1);
             }
         }
-        wrong.map_or(Ok(()), Err)
+        wrong.map_or(Ok(Write::Done), Err)
+    }
+
+    async fn keep(&self, mut received: Received) -> std::io::Result<()> {
+        let (hash, length) = (self.hash, self.geometry.length());
+        if self.repair == Repair::Overwrite {
+            let path = self.path.clone();
+            let write = move || overwrite(&path, hash, length, &received).map(|()| received);
+            received = tokio::task::spawn_blocking(write).await.map_err(std::io::Error::other)??;
+        }
+        received.import(&self.blobs, hash, length).await
     }
 
     /// The encoding of some bytes that are held.
@@ -146,29 +175,20 @@ impl Owned {
     /// Reads everything anew. Nobody else may use the copy meanwhile.
     pub(super) async fn survey(&mut self) -> Result<Survey, StoreError> {
         self.out_of_use().await;
-        let found = survey(&self.blobs, &self.path, self.hash, &self.geometry).await?;
-        self.is_stuck |= found.is_stuck;
+        let found = survey(&self.blobs, &self.path, self.hash, &self.geometry, &self.stop).await?;
+        if found.repair != Repair::None {
+            self.repair = found.repair;
+        }
         Ok(found)
     }
 
-    /// The good part of a stuck copy, beside it; this one stays as it is.
-    pub(super) async fn build_beside(&self, held: &Held, available: u64) -> Result<(), StoreError> {
-        space::check(held.bytes(), available)?;
-        let built =
-            rebuild::build_beside(&self.path, &self.blobs, self.hash, &self.geometry, held.chunks()).await;
-        if built.is_err() {
-            rebuild::remove(&rebuild::beside(&self.path))?;
-        }
-        built
-    }
-
-    /// Puts the copy that was built beside in the place of this one, and opens it.
-    pub(super) async fn replace(self, content: ContentHash) -> Result<(Self, Held), StoreError> {
+    /// Puts an empty copy in the place of this one.
+    pub(super) async fn begin_anew(self, content: ContentHash) -> Result<(Self, Held), StoreError> {
         self.close().await;
-        rebuild::set_aside(&self.path)?;
-        rebuild::move_in(&self.path)?;
-        rebuild::remove_old(&self.path)?;
-        Self::open(&self.path, content, self.geometry).await
+        aside::set_aside(&self.path)?;
+        let fresh = Self::open(&self.path, content, self.geometry, &self.stop).await?;
+        aside::remove_old(&self.path)?;
+        Ok(fresh)
     }
 
     /// fsync of data, outboard and all directories above: iroh-blobs records completeness without it.

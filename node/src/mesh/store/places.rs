@@ -2,7 +2,7 @@
 
 use super::held::Held;
 use super::slot::{Content, Form, Read, Slot};
-use super::{Store, StoreError, rebuild, space};
+use super::{Store, StoreError, aside, space};
 use bytes::Bytes;
 use samara_protocol::geometry::{Geometry, PieceRange};
 use samara_protocol::id::ContentHash;
@@ -88,6 +88,17 @@ impl Store {
         mended.await.map_err(StoreError::io(&self.path(content)))?
     }
 
+    /// In a task of its own: it is not left half-way when the caller goes away.
+    pub(super) async fn begin_anew(&self, content: ContentHash, slot: &Arc<Slot>) -> Result<(), StoreError> {
+        let (store, slot) = (self.clone(), slot.clone());
+        let begun = tokio::spawn(async move {
+            let lost = slot.begin_anew(content).await?;
+            store.0.losses.push(content, lost);
+            Ok(())
+        });
+        begun.await.map_err(StoreError::io(&self.path(content)))?
+    }
+
     /// Gives a content's place up, with or without its bytes on disk.
     pub(super) async fn give_up(&self, content: ContentHash, with_bytes: bool) -> Result<(), StoreError> {
         let slot = self.slot(content);
@@ -101,8 +112,8 @@ impl Store {
             self.slots().remove(&content);
             if with_bytes {
                 let path = self.path(content);
-                for path in [rebuild::beside(&path), rebuild::aside(&path), path] {
-                    rebuild::remove(&path)?;
+                for path in [aside::aside(&path), path] {
+                    aside::remove(&path)?;
                 }
             }
         }

@@ -130,20 +130,14 @@ impl Slot {
         Ok(self.held(|held| held.keep(&found.good)).unwrap_or_default())
     }
 
-    /// Puts a fresh copy of the good bytes in the place of a stuck one, so that it can be written again; gives the
-    /// pieces that turned out damaged on the way.
-    pub(super) async fn rebuild(
-        &self,
-        hash: ContentHash,
-        available: u64,
-    ) -> Result<Vec<PieceIndex>, StoreError> {
+    /// Puts an empty copy in the place of one that cannot be mended; gives the pieces that are lost with it.
+    pub(super) async fn begin_anew(&self, hash: ContentHash) -> Result<Vec<PieceIndex>, StoreError> {
         let mut content = self.content.write().await;
-        let Some(Content::Owned(owned)) = &*content else { return Ok(Vec::new()) };
-        let held = self.held(|held| held.clone());
-        let Some(held) = held.filter(|_| owned.is_stuck()) else { return Ok(Vec::new()) };
-        owned.build_beside(&held, available).await?;
-        let Some(Content::Owned(old)) = content.take() else { return Ok(Vec::new()) };
-        match old.replace(hash).await {
+        let Some(Content::Owned(owned)) = content.take_if(|content| matches!(content, Content::Owned(_)))
+        else {
+            return Ok(Vec::new());
+        };
+        match owned.begin_anew(hash).await {
             Ok((fresh, found)) => {
                 *content = Some(Content::Owned(fresh));
                 Ok(self.held(|held| held.keep(found.chunks())).unwrap_or_default())

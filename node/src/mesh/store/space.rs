@@ -8,6 +8,9 @@ use std::path::Path;
 /// What a hash tree and the store's own records cost beside the data: 64 bytes for each 16 KiB, and a little.
 const OVERHEAD_DIVISOR: u64 = 128;
 
+/// What the records of a fresh copy need.
+const RECORDS_BYTES: u64 = 2 << 20;
+
 /// Bytes that may be used on the disk of `dir` when `reserved` bytes are left alone.
 pub(super) fn available(dir: &Path, reserved: u64) -> Result<u64, StoreError> {
     let disk = rustix::fs::statvfs(dir).map_err(|e| StoreError::io(dir)(std::io::Error::from(e)))?;
@@ -18,6 +21,16 @@ pub(super) fn available(dir: &Path, reserved: u64) -> Result<u64, StoreError> {
 pub(super) fn check(missing: u64, available: u64) -> Result<(), StoreError> {
     let needed = missing.saturating_add(missing / OVERHEAD_DIVISOR);
     if missing == 0 || needed <= available { Ok(()) } else { Err(StoreError::NoSpace { needed, available }) }
+}
+
+/// The fault of opening a copy that failed, if the disk has no room for its records.
+pub(super) fn fault_of_opening(error: StoreError, dir: &Path) -> StoreError {
+    match (&error, available(dir, 0)) {
+        (StoreError::Io { .. }, Ok(available)) if available < RECORDS_BYTES => {
+            StoreError::NoSpace { needed: RECORDS_BYTES, available }
+        }
+        _ => error,
+    }
 }
 
 /// The fault of a write of `needed` bytes that failed, if it was for want of room: by the system's error wherever it

@@ -10,26 +10,38 @@ use iroh_blobs::store::fs::FsStore;
 use samara_protocol::geometry::{Geometry, PieceIndex};
 use std::io::ErrorKind;
 use std::path::Path;
+use tokio_util::sync::CancellationToken;
 
 /// What was found.
 pub(super) struct Survey {
     /// The groups that are there as their hashes say.
     pub(super) good: ChunkRanges,
-    /// Whether iroh-blobs claims more. What it believes to hold it will not take again once the content is complete,
-    /// so such a copy is rebuilt before more is written.
-    pub(super) is_stuck: bool,
+    /// Whether iroh-blobs claims more, which it may not take again.
+    pub(super) repair: Repair,
 }
 
-/// Reads everything. An error says that the disk could not be asked just now, and nothing about the bytes.
+/// What must be done beside what iroh-blobs does when more is written to a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repair {
+    /// Nothing.
+    None,
+    /// It believes to hold what is wrong: that is written over.
+    Overwrite,
+    /// Its files are gone: the copy is begun anew.
+    Anew,
+}
+
+/// Reads everything, until `stop`. An error says that the disk could not be asked just now, and nothing about the bytes.
 pub(super) async fn survey(
     blobs: &FsStore,
     path: &Path,
     hash: Hash,
     geometry: &Geometry,
+    stop: &CancellationToken,
 ) -> Result<Survey, StoreError> {
     let status = blobs.blobs().status(hash).await.map_err(StoreError::io(path))?;
     let size = match status {
-        BlobStatus::NotFound => return Ok(Survey { good: ChunkRanges::empty(), is_stuck: false }),
+        BlobStatus::NotFound => return Ok(Survey { good: ChunkRanges::empty(), repair: Repair::None }),
         BlobStatus::Partial { size } => size,
         BlobStatus::Complete { size } => Some(size),
     };
@@ -40,11 +52,14 @@ pub(super) async fn survey(
     let Ok(claimed) = blobs.blobs().observe(hash).await else {
         // Its files cannot be opened: gone, or kept from us for a while.
         check_readable(path)?;
-        return Ok(Survey { good: ChunkRanges::empty(), is_stuck: true });
+        return Ok(Survey { good: ChunkRanges::empty(), repair: Repair::Anew });
     };
     let mut good = ChunkRanges::empty();
-    let mut is_damaged = false;
+    let mut repair = Repair::None;
     for piece in (0..geometry.pieces()).map(PieceIndex) {
+        if stop.is_cancelled() {
+            return Err(StoreError::Closing);
+        }
         let claimed = &claimed.ranges & &piece_chunks(geometry, piece);
         if claimed.is_empty() {
             continue;
@@ -53,14 +68,14 @@ pub(super) async fn survey(
             good |= claimed;
             continue;
         }
-        is_damaged = true;
+        repair = Repair::Overwrite;
         for group in group_chunks(geometry, piece).filter(|group| claimed.is_superset(group)) {
             if is_good(blobs, hash, group.clone()).await.map_err(StoreError::io(path))? {
                 good |= group;
             }
         }
     }
-    Ok(Survey { good, is_stuck: is_damaged })
+    Ok(Survey { good, repair })
 }
 
 /// Fails when some file below `path` is there and cannot be opened.

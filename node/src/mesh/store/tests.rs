@@ -468,58 +468,103 @@ async fn a_disk_without_room_refuses_at_once_and_keeps_what_is_there() {
 }
 
 #[tokio::test]
-async fn a_damaged_copy_without_room_to_rebuild_gives_its_good_pieces_and_mends_later() {
-    let artifact = Artifact::new(LENGTH).await;
+async fn a_damaged_copy_is_mended_in_place_on_a_full_disk_as_well() {
+    use std::os::unix::fs::MetadataExt as _;
+    let artifact = Artifact::new(LARGE).await;
     let dir = artifact.stored().await;
     let full = StoreOptions { reserve_free_bytes: u64::MAX };
     let store = Store::open(dir.path(), full).await.unwrap();
     // Complete: nothing more is needed.
     assert!(store.open_content(artifact.content, artifact.geometry).await.unwrap().is_full());
-    flip(&artifact.files(dir.path(), "data"), 5);
-    assert_eq!(artifact.readable(&store).await, artifact.pieces(&[1, 2, 3]));
-    let (range, bao) = artifact.ranges[0].clone();
-    let refused = store.write(artifact.content, &artifact.geometry, range, bao).await;
-    assert!(matches!(refused, Err(StoreError::NoSpace { .. })), "{refused:?}");
-    assert_eq!(artifact.readable(&store).await, artifact.pieces(&[1, 2, 3]));
+    let files = ["data", "obao4"].map(|ending| artifact.files(dir.path(), ending));
+    let inodes = || files.each_ref().map(|file| std::fs::metadata(file).unwrap().ino());
+    let before = inodes();
+    flip(&files[0], 5);
+    // The pair above the last two whole groups; the one behind them stands alone.
+    let pairs = std::fs::metadata(&files[1]).unwrap().len();
+    flip(&files[1], pairs - 1);
+    let last = artifact.geometry.pieces() - 2;
+    let good: Vec<u32> = (1..last).chain([last + 1]).collect();
+    assert_eq!(artifact.readable(&store).await, artifact.pieces(&good));
+    artifact.write(&store, &[0, last]).await;
+    assert_eq!(artifact.readable(&store).await, artifact.all());
+    assert_eq!(inodes(), before, "the good bytes stayed where they were");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     store.shutdown().await.unwrap();
-    let (store, have) = artifact.open(dir.path()).await;
-    assert_eq!(have, artifact.pieces(&[1, 2, 3]));
-    artifact.assert_mends(&store).await;
-    store.shutdown().await.unwrap();
+    assert_eq!(artifact.open(dir.path()).await.1, artifact.all());
 }
 
 #[tokio::test]
-async fn a_crash_in_any_step_of_a_repair_keeps_the_good_pieces() {
+async fn a_hash_tree_that_was_damaged_before_the_content_was_complete_costs_everything_and_no_more() {
+    let artifact = Artifact::new(LENGTH).await;
+    let dir = TempDir::new().unwrap();
+    let (store, _) = artifact.open(dir.path()).await;
+    artifact.write(&store, &[0, 1, 2]).await;
+    store.shutdown().await.unwrap();
+    truncate(&artifact.files(dir.path(), "obao4"), 0);
+    let (store, have) = artifact.open(dir.path()).await;
+    assert!(have.is_empty());
+    // It seems complete to iroh-blobs now, which takes the wrong pairs into its records.
+    artifact.write(&store, &[3]).await;
+    artifact.write(&store, &[0]).await;
+    assert_eq!(artifact.readable(&store).await, artifact.pieces(&[0]));
+    let loss = tokio::time::timeout(Duration::from_secs(10), store.next_loss()).await.unwrap();
+    assert_eq!(loss.pieces, [PieceIndex(3)]);
+    artifact.assert_mends(&store).await;
+    store.shutdown().await.unwrap();
+    assert_eq!(artifact.open(dir.path()).await.1, artifact.all());
+}
+
+#[tokio::test]
+async fn a_crash_in_any_step_of_a_repair_leaves_a_copy_that_says_what_it_holds() {
     let artifact = Artifact::new(LENGTH).await;
     let dir = artifact.stored().await;
     flip(&artifact.files(dir.path(), "data"), 5);
     let path = dir.path().join(artifact.content.to_string());
     let snapshots = TempDir::new().unwrap();
     let snapshot = |step: &str| copy_dir(dir.path(), &snapshots.path().join(step));
-    let (owned, held) = Owned::open(&path, artifact.content, artifact.geometry).await.unwrap();
-    assert!(owned.is_stuck());
-    std::fs::create_dir_all(rebuild::beside(&path).join("data")).unwrap();
-    snapshot("half built");
-    owned.build_beside(&held, u64::MAX).await.unwrap();
-    owned.close().await;
-    snapshot("built beside");
-    rebuild::set_aside(&path).unwrap();
+    snapshot("written over");
+    flip(&artifact.files(&snapshots.path().join("written over"), "data"), 9_000);
+    aside::set_aside(&path).unwrap();
     snapshot("set aside");
-    rebuild::move_in(&path).unwrap();
-    snapshot("moved in");
-    std::fs::remove_file(rebuild::aside(&path).join(records::FILE)).unwrap();
+    let stop = CancellationToken::new();
+    let (owned, _) = Owned::open(&path, artifact.content, artifact.geometry, &stop).await.unwrap();
+    owned.close().await;
+    snapshot("begun anew");
+    std::fs::remove_file(aside::aside(&path).join(records::FILE)).unwrap();
     snapshot("half removed");
-    rebuild::remove_old(&path).unwrap();
-    snapshot("removed");
-    for step in ["half built", "built beside", "set aside", "moved in", "half removed", "removed"] {
+    for (step, held) in [
+        ("written over", &[1, 2, 3][..]),
+        ("set aside", &[1, 2, 3]),
+        ("begun anew", &[]),
+        ("half removed", &[]),
+    ] {
         let dir = snapshots.path().join(step);
         let (store, have) = artifact.open(&dir).await;
-        assert_eq!(have, artifact.pieces(&[1, 2, 3]), "{step}");
+        assert_eq!(have, artifact.pieces(held), "{step}");
         assert_eq!(store.contents().await, [artifact.content], "{step}");
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "{step}");
         artifact.assert_mends(&store).await;
         store.shutdown().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_store_that_closes_breaks_off_what_reads_everything_and_loses_nothing_by_it() {
+    let artifact = Artifact::new(LENGTH).await;
+    let dir = artifact.stored().await;
+    let (store, _) = artifact.open(dir.path()).await;
+    store.interrupt();
+    flip(&artifact.files(dir.path(), "data"), 5);
+    let (range, _) = artifact.ranges[0];
+    let read = store.read(artifact.content, &artifact.geometry, range).await;
+    assert!(matches!(read, Err(StoreError::Closing)), "{read:?}");
+    assert!(store.has_piece(artifact.content, PieceIndex(0)), "nobody has found out yet");
+    store.close(artifact.content).await;
+    let opened = store.open_content(artifact.content, artifact.geometry).await;
+    assert!(matches!(opened, Err(StoreError::Closing)), "{opened:?}");
+    store.shutdown().await.unwrap();
+    assert_eq!(artifact.open(dir.path()).await.1, artifact.pieces(&[1, 2, 3]));
 }
 
 #[tokio::test]

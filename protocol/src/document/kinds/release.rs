@@ -254,6 +254,11 @@ impl Release {
             .collect()
     }
 
+    /// Whether one of the two may replace the other.
+    pub fn is_of_channel(&self, other: &Self) -> bool {
+        self.issuer == other.issuer && self.product == other.product && self.channel == other.channel
+    }
+
     /// Bytes of all blobs.
     pub fn bytes_total(&self) -> u64 {
         self.blobs().iter().map(|blob| blob.size).sum()

@@ -1,8 +1,8 @@
 //! The documents of a site: its trust root, what rolls out, what is withdrawn, who is enrolled, what devices say.
 
 use super::{
-    Document, DocumentError, NAME_MAX, TEXT_MAX, check_critical, check_key, check_line, check_name,
-    check_names,
+    Document, DocumentError, NAME_MAX, ReleaseWord, TEXT_MAX, check_critical, check_key, check_line,
+    check_name, check_names,
 };
 use crate::id::{ContentHash, DocumentId, KeyId, PeerId, RolloutId, SiteId};
 use crate::wire::DocumentKind;
@@ -331,6 +331,9 @@ pub struct Report {
     /// Installed versions by product.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub versions: BTreeMap<String, String>,
+    /// Where other releases stand, as far as there is room.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: BTreeMap<DocumentId, ReleaseWord>,
     /// Highest sequence seen of each rollout: it shows a device that is kept in the dark.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sequences: BTreeMap<RolloutId, u64>,
@@ -362,6 +365,7 @@ impl Report {
             rollout: None,
             result_code: 0,
             versions: BTreeMap::new(),
+            others: BTreeMap::new(),
             sequences: BTreeMap::new(),
             alarms: Vec::new(),
             log_head: None,
@@ -379,6 +383,8 @@ impl Document for Report {
     fn validate(&self) -> Result<(), DocumentError> {
         check_critical::<Self>(&self.crit)?;
         check_name("state", &self.state)?;
+        check_names("others", self.others.values().map(|word| &word.state))?;
+        self.others.values().try_for_each(|word| check_line("others", &word.reason, TEXT_MAX))?;
         check_names("versions", self.versions.iter().flat_map(|(product, version)| [product, version]))?;
         self.alarms.iter().try_for_each(|alarm| check_line("alarms", alarm, TEXT_MAX))?;
         check_line("reason", &self.reason, TEXT_MAX)

@@ -3,6 +3,16 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// What a Report says of a release beside the one that it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseWord {
+    /// A word of [`ReleaseState`].
+    pub state: String,
+    /// Why, for people; empty where there was no room.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
 /// Where a release stands on a device. A Report carries the word as text: a later version may know more of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -17,7 +27,7 @@ pub enum ReleaseState {
     Installing,
     /// It is in place.
     Installed,
-    /// The install failed; tried again.
+    /// The install failed, or its bytes cannot be kept for another reason than a full disk; tried again.
     Failed,
     /// It is not for this device, or cannot be used by it.
     NotApplicable,
@@ -61,9 +71,18 @@ impl ReleaseState {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
-    /// Whether people have to do something before the device comes to the release.
-    pub fn needs_people(self) -> bool {
-        matches!(self, Self::WaitingForSpace | Self::Failed | Self::NotApplicable)
+    /// How much the site must know it: of several releases the state with the highest weight is a device's last word.
+    pub fn weight(self) -> u8 {
+        match self {
+            Self::Waiting | Self::Superseded => 0,
+            Self::NotApplicable => 1,
+            Self::Installed => 2,
+            Self::Withdrawn => 3,
+            Self::Downloading => 4,
+            Self::Installing => 5,
+            Self::WaitingForSpace => 6,
+            Self::Failed => 7,
+        }
     }
 }
 

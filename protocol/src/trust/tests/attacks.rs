@@ -118,15 +118,27 @@ fn every_device_keeps_the_same_of_two_rollouts_with_one_sequence() {
     assert!(matches!(refusal(&trust, &smaller, &[ROLLOUT]), Refusal::SameSequence { .. }));
 }
 
-// T4
+// T4, T18: the floor is one for all channels of a product, of its issuer.
 #[test]
 fn a_rollback_attack_below_the_high_water_mark_or_the_security_floor_is_refused() {
     let mut trust = trust();
     let VerifiedDocument::Release(two) = accept(&mut trust, &release(2), &[RELEASE]) else { panic!() };
     assert_eq!(refusal(&trust, &release(1), &[RELEASE]), Refusal::OlderRelease { have: 2, offered: 1 });
-    trust.commit(&two);
+    let mut floors = SecurityFloors::default();
+    assert_eq!(floors.check(&release(1)), Ok(()));
+    floors.raise(&two);
+    let below = Err(BelowSecurityFloor { have: 2, offered: 1 });
     let beta = Release { channel: "beta".into(), ..release(1) };
-    assert_eq!(refusal(&trust, &beta, &[RELEASE]), Refusal::BelowSecurityFloor { have: 2, offered: 1 });
+    assert_eq!((floors.check(&release(1)), floors.check(&beta), floors.check(&two)), (below, below, Ok(())));
+    let one = accept(&mut trust, &beta, &[RELEASE]);
+    let VerifiedDocument::Release(one) = one else { panic!() };
+    floors.raise(&one);
+    assert_eq!(floors.check(&release(1)), below, "it never falls");
+    for other in
+        [Release { product: "door".into(), ..release(1) }, Release { issuer: "other".into(), ..release(1) }]
+    {
+        assert_eq!(floors.check(&other), Ok(()));
+    }
 }
 
 // T5

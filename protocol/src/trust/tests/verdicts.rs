@@ -37,7 +37,6 @@ fn all() -> Vec<(Refusal, Verdict)> {
         (Refusal::NewerEpoch { have, offered }, LATER),
         (Refusal::OlderSchema { min: 2, offered: 1 }, LATER),
         (Refusal::OlderRelease { have, offered }, Verdict::Awaits(Awaits::Rollout)),
-        (Refusal::BelowSecurityFloor { have, offered }, Final),
         (Refusal::OlderSequence { have, offered }, Final),
         (Refusal::SameSequence { have: ids.0, offered: ids.1 }, Final),
         (Refusal::OlderReport { have: (1, 2), offered: (1, 1) }, Final),
@@ -74,10 +73,9 @@ fn number(refusal: &Refusal) -> usize {
         Refusal::NewerEpoch { .. } => 22,
         Refusal::OlderSchema { .. } => 23,
         Refusal::OlderRelease { .. } => 24,
-        Refusal::BelowSecurityFloor { .. } => 25,
-        Refusal::OlderSequence { .. } => 26,
-        Refusal::SameSequence { .. } => 27,
-        Refusal::OlderReport { .. } => 28,
+        Refusal::OlderSequence { .. } => 25,
+        Refusal::SameSequence { .. } => 26,
+        Refusal::OlderReport { .. } => 27,
     }
 }
 
@@ -88,7 +86,7 @@ fn each_refusal_says_whom_it_blames_and_what_may_turn_it() {
         seen.insert(number(&refusal));
         assert_eq!(refusal.verdict(), verdict, "{refusal}");
     }
-    assert_eq!(seen, (0..=28).collect());
+    assert_eq!(seen, (0..=27).collect());
 }
 
 #[test]
