@@ -154,3 +154,22 @@ fn a_seeder_whose_release_suits_no_device_says_so_and_does_not_wait_for_ever() {
     assert_eq!((&unsuited["devices"], &unsuited["reason"]), (&1.into(), &report.reason.into()));
     assert_eq!(unsuited["release"], published["release"]);
 }
+
+#[test]
+fn a_second_seeder_of_a_site_finds_it_busy_and_a_wrong_command_line_ends_in_an_event() {
+    let site = Site::new("open", 1);
+    site.publish_noise(MIB);
+    let first = site.serve(&[]);
+    wait_release(&first, "1", "offered");
+    let mut second = samara();
+    second.args(["--json", "serve", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0", "--site"]);
+    for (command, code) in [
+        (second.arg(site.dir()), 8),
+        (samara().args(["--json", "status", "--site", "x", "--wait", "18446744073709551615"]), 2),
+    ] {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(code));
+        let event: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&event["event"], &event["exit_code"]), (&"failed".into(), &code.into()));
+    }
+}

@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// How long nothing new must come before the picture counts as whole.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// The longest wait, in seconds: a day.
+const WAIT_MAX: u64 = 86_400;
+
 /// Show where every device of the site stands, from the devices' own signed reports
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:
@@ -30,7 +33,7 @@ pub struct Args {
     #[allow(missing_docs)]
     pub join: JoinArgs,
     /// Seconds to wait for somebody to answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(..=WAIT_MAX))]
     pub wait: u64,
 }
 

@@ -332,7 +332,7 @@ impl Live {
 }
 
 /// A release in a line for people.
-pub(super) fn described(release: &Release) -> String {
+pub fn described(release: &Release) -> String {
     format!("{} {} (number {})", safe(&release.product), safe(&release.version), release.number)
 }
 

@@ -19,6 +19,9 @@ mod rate;
 mod shelf;
 mod source;
 
+pub use live::described;
+pub use offer::{Fallback, fallback};
+
 use crate::commands::serve::Args;
 use crate::failure::{Failure, Kind};
 use crate::interrupt::Interrupt;
