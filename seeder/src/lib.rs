@@ -12,6 +12,7 @@ pub mod ui;
 
 pub mod files;
 pub mod keys;
+pub mod outrun;
 pub mod pack;
 pub mod release;
 pub mod show;

@@ -2,10 +2,11 @@
 
 use crate::failure::{Failure, Kind};
 use crate::mesh::{Join, JoinArgs, Joined, join};
+use crate::outrun::Seen;
 use crate::serve::block_on;
 use crate::show::safe;
 use crate::site::SiteDir;
-use crate::ui::Output;
+use crate::ui::{Look, Output};
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use samara_node::mesh::MeshEvent;
 use samara_protocol::document::{Enrollment, Report};
@@ -47,6 +48,7 @@ struct Picture {
     enrollments: BTreeMap<PeerId, Verified<Enrollment>>,
     reports: BTreeMap<PeerId, Verified<Report>>,
     documents: SiteDocuments,
+    seen: Seen,
 }
 
 async fn look(args: Args, output: Output) -> Result<(), Failure> {
@@ -63,6 +65,10 @@ async fn look(args: Args, output: Output) -> Result<(), Failure> {
         ));
     };
     show(&picture, &output);
+    if let Some(outrun) = picture.seen.settle(&site)? {
+        output.note(output.paint(Look::Bad, outrun.text()));
+        output.event(&outrun.event());
+    }
     Ok(())
 }
 
@@ -96,7 +102,11 @@ async fn gather(joined: &mut Joined, wait: Duration) -> Option<Picture> {
 
 impl Picture {
     fn add(&mut self, document: VerifiedDocument) {
+        self.seen.add(document.clone());
         match document {
+            VerifiedDocument::TrustRoot(root) => {
+                self.enrollments.retain(|device, _| !root.revoked_devices.contains(device));
+            }
             VerifiedDocument::Enrollment(enrollment) => {
                 self.enrollments.insert(enrollment.device, enrollment);
             }
