@@ -4,7 +4,9 @@
 //! needs both a Release (the vendor: this software is ours) and an active Rollout (the site: install it here). Of
 //! several, per issuer, product and channel, the highest number counts (T15); the order of arrival never does.
 
-use crate::document::{Artifact, BlobRef, Compatibility, Release, Rollout, RolloutState, Withdrawal};
+use crate::document::{
+    Artifact, BlobRef, Compatibility, Release, Rollout, RolloutState, TrustRoot, Withdrawal,
+};
 use crate::id::DocumentId;
 use crate::trust::{SecurityFloors, Verified, VerifiedDocument};
 use semver::Version;
@@ -38,6 +40,8 @@ pub struct SiteDocuments {
     pub rollouts: BTreeMap<String, Verified<Rollout>>,
     /// By id.
     pub withdrawals: BTreeMap<DocumentId, Verified<Withdrawal>>,
+    /// The newest that followed the pinned one.
+    pub root: Option<Verified<TrustRoot>>,
 }
 
 /// What a device does about one release.
@@ -80,9 +84,12 @@ impl SiteDocuments {
             VerifiedDocument::Withdrawal(withdrawal) => {
                 self.withdrawals.insert(withdrawal.id(), withdrawal);
             }
-            VerifiedDocument::TrustRoot(_)
-            | VerifiedDocument::Enrollment(_)
-            | VerifiedDocument::Report(_) => {}
+            VerifiedDocument::TrustRoot(root) => {
+                if self.root.as_ref().is_none_or(|held| held.version < root.version) {
+                    self.root = Some(root);
+                }
+            }
+            VerifiedDocument::Enrollment(_) | VerifiedDocument::Report(_) => {}
         }
     }
 
@@ -150,6 +157,12 @@ impl SiteDocuments {
         })
     }
 
+    /// T19: why no release of the site is for a device.
+    fn unsuited_site(&self, facts: &Facts) -> Option<String> {
+        let (min, own) = (self.root.as_ref()?.min_protocol, facts.protocol);
+        (min > own).then(|| format!("the site needs mesh protocol {min} or later; this device speaks {own}"))
+    }
+
     fn decide_one(
         &self,
         release: &Verified<Release>,
@@ -165,7 +178,8 @@ impl SiteDocuments {
         }
         // T18: whoever names it.
         let below_floor = || facts.floors.check(release).err().map(|below| below.to_string());
-        match unsuited(release, facts).or_else(below_floor).or_else(|| self.obstacle(release, facts)) {
+        let why = self.unsuited_site(facts).or_else(|| unsuited(release, facts));
+        match why.or_else(below_floor).or_else(|| self.obstacle(release, facts)) {
             Some(why) => Decision::NotApplicable(why),
             None => Decision::Install { rollout: rollout.id() },
         }

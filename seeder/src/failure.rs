@@ -20,7 +20,7 @@ pub enum Kind {
     Unreachable = 6,
     /// The operator said no.
     Declined = 7,
-    /// Another process writes to the site directory.
+    /// Another process writes to the site directory, or serves it.
     Busy = 8,
     /// No enrolled device takes a release that is offered.
     Unsuited = 9,

@@ -7,6 +7,9 @@ use samara_protocol::document::{Envelope, TrustRoot};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+/// Some device's id.
+pub const DEVICE: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+
 /// Runs a verb that is to succeed.
 pub fn ok(arguments: impl IntoIterator<Item = OsString>) {
     let code = crate::run(std::iter::once("samara".into()).chain(arguments));

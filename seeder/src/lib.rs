@@ -12,6 +12,7 @@ pub mod ui;
 
 pub mod files;
 pub mod keys;
+pub mod outrun;
 pub mod pack;
 pub mod release;
 pub mod show;
@@ -34,9 +35,14 @@ use std::process::ExitCode;
 /// Everything that the binary does: parses `args` (the first is the program's name), runs the verb, and says on
 /// standard error why it failed. Exit codes: see [`failure::Kind`].
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match cli::Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match cli::Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
+            let is_json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+            if error.use_stderr() && is_json {
+                ui::Output::detect(is_json).failed(Kind::Usage, &cli::reason(&error));
+            }
             // Help and version are answers and go to standard output with code 0; clap knows.
             let code = u8::try_from(error.exit_code()).unwrap_or(1);
             return match error.print() {

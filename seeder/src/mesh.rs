@@ -5,7 +5,7 @@ use crate::site::SiteDir;
 use samara_node::mesh::net::{DialAddress, ListenAddress, NetOptions};
 use samara_node::mesh::store::{Store, StoreOptions};
 use samara_node::mesh::{MeshEvent, MeshHandle, MeshParts};
-use samara_node::state::{State, identity};
+use samara_node::state::{State, StateError, identity};
 use samara_protocol::document::{Envelope, Release, TrustRoot};
 use samara_protocol::mesh::MeshConfig;
 use samara_protocol::trust::Trust;
@@ -70,7 +70,10 @@ pub async fn join(site: &SiteDir, dir: &Path, args: &JoinArgs, how: Join) -> Res
     let secret = site.mesh_secret(how.key).map_err(|e| failed(Kind::Trust)(e.into()))?;
     std::fs::create_dir_all(dir)
         .map_err(|e| failed(Kind::Storage)(anyhow::anyhow!("cannot make {}: {e}", dir.display())))?;
-    let state = State::open(&dir.join("state.redb")).map_err(|e| failed(Kind::Storage)(e.into()))?;
+    let state = State::open(&dir.join("state.redb")).map_err(|error| match error {
+        StateError::InUse { .. } => Failure::new(Kind::Busy, error),
+        _ => Failure::new(Kind::Storage, error),
+    })?;
     let state = Arc::new(state);
     let marks = state.marks().map_err(|e| failed(Kind::Storage)(e.into()))?;
     let chain = state.trust_chain().map_err(|e| failed(Kind::Storage)(e.into()))?;

@@ -10,13 +10,15 @@ use crate::ui::{Look, Output};
 use ed25519_dalek::SigningKey;
 use samara_protocol::document::{Document, Envelope, Role, TrustRoot};
 use samara_protocol::id::{DocumentId, KeyId};
-use samara_protocol::trust::{Refusal, Trust};
+use samara_protocol::trust::{Refusal, Trust, Verified};
 use samara_protocol::wire::DocumentKind;
 use std::path::PathBuf;
 
-/// The roles whose keys sign documents after `site init`.
+/// The roles whose keys sign documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoleName {
+    /// Says who may sign what, and who is shut out.
+    Root,
     /// Says what software is.
     Release,
     /// Says where and when it is installed.
@@ -29,6 +31,7 @@ impl RoleName {
     /// Its key's file name and its name in the trust root.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Root => "root",
             Self::Release => "release",
             Self::Rollout => "rollout",
             Self::Enroll => "enroll",
@@ -37,6 +40,7 @@ impl RoleName {
 
     fn of(self, root: &TrustRoot) -> &Role {
         match self {
+            Self::Root => &root.roles.root,
             Self::Release => &root.roles.release,
             Self::Rollout => &root.roles.rollout,
             Self::Enroll => &root.roles.enroll,
@@ -66,9 +70,14 @@ impl<'a> Signer<'a> {
         Ok(Self { site, trust: site_trust(site)?, passphrases: Passphrases::default() })
     }
 
+    /// The site's newest trust root.
+    pub fn root(&self) -> &Verified<TrustRoot> {
+        self.trust.root()
+    }
+
     /// The site's epoch, which rollouts carry.
     pub fn epoch(&self) -> u64 {
-        self.trust.root().epoch
+        self.root().epoch
     }
 
     /// Checks a document's own rules and returns the id that it will have; signs nothing.
@@ -99,7 +108,8 @@ impl<'a> Signer<'a> {
             let key = self.passphrases.load(&path)?;
             let id = KeyId(key.verifying_key().to_bytes());
             let is_new = keys.iter().all(|k| k.verifying_key() != key.verifying_key());
-            if wanted.keys.contains(&id) && is_new {
+            let is_revoked = self.trust.root().revoked_keys.contains(&id);
+            if wanted.keys.contains(&id) && is_new && !is_revoked {
                 keys.push(key);
             }
         }
@@ -202,7 +212,6 @@ mod tests {
         let revoked = Passphrases::default().load(&site.key_path("release")).unwrap();
         let revoked = KeyId(revoked.verifying_key().to_bytes());
         fixture::next_trust_root(&site, |root| {
-            root.roles.release.keys.retain(|key| *key != revoked);
             root.roles.release.threshold = 1;
             root.revoked_keys.push(revoked);
         });

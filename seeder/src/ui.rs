@@ -142,9 +142,12 @@ impl Output {
     /// Why the verb failed; in JSON mode also as the last event.
     pub fn failure(&self, failure: &Failure) {
         self.note(format_args!("samara: {failure}"));
-        self.event(&serde_json::json!({
-            "event": "failed", "exit_code": failure.kind() as u8, "reason": failure.to_string(),
-        }));
+        self.failed(failure.kind(), &failure.to_string());
+    }
+
+    /// In JSON mode the last event; people were told already.
+    pub fn failed(&self, kind: Kind, reason: &str) {
+        self.event(&serde_json::json!({"event": "failed", "exit_code": kind as u8, "reason": reason}));
     }
 
     /// `text` with a look where colour is on.

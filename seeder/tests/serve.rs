@@ -154,3 +154,147 @@ fn a_seeder_whose_release_suits_no_device_says_so_and_does_not_wait_for_ever() {
     assert_eq!((&unsuited["devices"], &unsuited["reason"]), (&1.into(), &report.reason.into()));
     assert_eq!(unsuited["release"], published["release"]);
 }
+
+#[test]
+fn a_second_seeder_of_a_site_finds_it_busy_and_a_wrong_command_line_ends_in_an_event() {
+    let site = Site::new("open", 1);
+    site.publish_noise(MIB);
+    let first = site.serve(&[]);
+    wait_release(&first, "1", "offered");
+    let mut second = samara();
+    second.args(["--json", "serve", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0", "--site"]);
+    for (command, code) in [
+        (second.arg(site.dir()), 8),
+        (samara().args(["--json", "status", "--site", "x", "--wait", "18446744073709551615"]), 2),
+    ] {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(code));
+        let event: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&event["event"], &event["exit_code"]), (&"failed".into(), &code.into()));
+    }
+}
+
+#[test]
+fn a_revoked_device_is_let_in_no_more_and_the_other_gets_the_next_release() {
+    let mut site = Site::new("closed", 2);
+    let first = site.publish_noise(MIB);
+    site.start_devices();
+    let mut seeder = site.serve(&[]);
+    site.wait_installed(&first);
+    let [good, bad] = [0, 1].map(|at| site.devices[at].id.clone());
+    ok(samara().args(["revoke", "--yes", "--site"]).arg(site.dir()).arg(&bad));
+    let told = wait_for("the trust root to be in force", || seeder.events("trust_root").pop());
+    assert_eq!((&told["version"], &told["revoked_devices"]), (&2.into(), &serde_json::json!([bad])));
+    wait_for("the seeder to count one device", || {
+        let progress = seeder.events("progress").pop()?;
+        let devices: Vec<_> = progress["devices"].as_array()?.iter().map(|d| d["device"].clone()).collect();
+        (devices == [good.as_str()]).then_some(())
+    });
+    site.devices[1].kill();
+    site.devices[1].start();
+
+    let second = noise(MIB, 2);
+    let path = site.scratch.path().join("second.bin");
+    std::fs::write(&path, &second).unwrap();
+    site.publish(&path, "2");
+    wait_for("the other device to have the next release", || {
+        (site.devices[0].installed()? == second).then_some(())
+    });
+    wait_for("the revoked device to be told", || {
+        let alarms = site.devices[1].status()?["alarms"].as_array()?.clone();
+        alarms.iter().any(|alarm| alarm["name"] == "revoked").then_some(())
+    });
+    // It may greet the others, and hears nothing but that it is refused.
+    let neighbours = site.devices[0].status().unwrap()["neighbours"].clone();
+    assert!(neighbours.as_array().unwrap().iter().all(|one| one["peer"] != bad.as_str()), "{neighbours}");
+    let last = seeder.events("neighbour").into_iter().rfind(|event| event["peer"] == bad.as_str());
+    assert_eq!(last.unwrap()["connected"], false);
+    assert_eq!(site.devices[1].status().unwrap()["releases"].as_array().unwrap().len(), 1);
+    assert_eq!(site.devices[1].installed().unwrap(), first);
+    assert!(seeder.events("waiting").is_empty() && seeder.events("refused").is_empty());
+    assert_eq!(seeder.stop(), 0);
+}
+
+#[test]
+fn an_older_copy_of_the_directory_is_named_and_signs_above_what_the_site_knows() {
+    let mut site = Site::new("closed", 2);
+    let first = site.publish_noise(MIB);
+    let (now, backup) = (site.dir(), site.scratch.path().join("backup"));
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        ok(std::process::Command::new("cp").arg("-r").arg(from).arg(to));
+    };
+    copy(&now, &backup);
+    site.start_devices();
+    let mut seeder = site.serve(&[]);
+    site.wait_installed(&first);
+    let path = site.scratch.path().join("second.bin");
+    let second = noise(MIB, 2);
+    std::fs::write(&path, &second).unwrap();
+    site.publish(&path, "2");
+    site.wait_installed(&second);
+    assert!(seeder.events("outrun").is_empty(), "what is published beside it is known to it");
+    let device = site.devices[0].id.clone();
+    let enroll = |dir: &std::path::Path| {
+        let mut enroll = samara();
+        let done = ok(enroll.args(["--json", "enroll", "--yes", "--site"]).arg(dir).arg(&device)).stdout;
+        serde_json::from_slice::<Value>(&done).unwrap()["sequence"].clone()
+    };
+    assert_eq!(enroll(&now), 2);
+    ok(samara().args(["revoke", "--yes", "--force", "--site"]).arg(&now).arg("00".repeat(32)));
+    wait_for("the trust root to be in force", || seeder.events("trust_root").pop());
+    // An observer has all of it from the devices.
+    let status = |dir: &std::path::Path| {
+        let mut status = samara();
+        status.args(["--json", "status", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+        status.args(["--peer", &site.devices[0].address, "--site"]).arg(dir);
+        let said = String::from_utf8(ok(&mut status).stdout).unwrap();
+        let events = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events.filter(|event| event["event"] == "outrun").collect::<Vec<_>>()
+    };
+    let kinds = |event: &Value| {
+        assert_eq!(event["saved"], true, "{event}");
+        let documents = event["documents"].as_array().unwrap();
+        let row = |row: &Value| (row["kind"].clone(), row["here"].clone(), row["site"].clone());
+        documents.iter().map(row).collect::<Vec<_>>()
+    };
+    let expected = [("trust_root", 1, 2), ("enrollment", 1, 2), ("release", 1, 2), ("rollout", 0, 1)];
+    let expected = expected.map(|(kind, here, site)| (kind.into(), here.into(), site.into()));
+    let older = site.scratch.path().join("older");
+    copy(&backup, &older);
+    wait_for("the site to know all of it", || {
+        let told = status(&older);
+        if told.is_empty() {
+            return None;
+        }
+        let all = kinds(&told[0]) == expected;
+        if !all {
+            std::fs::remove_dir_all(&older).unwrap();
+            copy(&backup, &older);
+        }
+        all.then_some(())
+    });
+    assert!(status(&older).is_empty(), "the numbers were kept");
+    assert_eq!(seeder.stop(), 0);
+
+    std::fs::remove_dir_all(&now).unwrap();
+    std::fs::rename(&backup, &now).unwrap();
+    let mut seeder = site.serve(&[]);
+    let heard = || seeder.events("outrun").iter().flat_map(kinds).collect::<Vec<_>>();
+    wait_for("the older copy to be named", || {
+        let heard = heard();
+        ["trust_root", "enrollment", "release"]
+            .iter()
+            .all(|kind| heard.iter().any(|row| row.0 == *kind))
+            .then_some(())
+    });
+    assert_eq!(enroll(&now), 3);
+    let third = noise(MIB, 3);
+    std::fs::write(&path, &third).unwrap();
+    let mut publish = samara();
+    publish.args(["--json", "publish", "--yes", "--destination", "app", "--site"]).arg(&now).arg(&path);
+    let published: Value = serde_json::from_slice(&ok(&mut publish).stdout).unwrap();
+    assert_eq!(published["number"], 3);
+    site.wait_installed(&third);
+    ok(samara().args(["inspect", "--site"]).arg(&now).arg(now.join("documents/trust-root-2.json")));
+    assert_eq!(seeder.stop(), 0);
+}

@@ -158,7 +158,6 @@ impl Agent {
                 }
                 return;
             }
-            VerifiedDocument::TrustRoot(_) => return,
             VerifiedDocument::Enrollment(enrollment) => {
                 if enrollment.device != self.parts.device {
                     return;

@@ -1,4 +1,4 @@
-//! T15 to T18, T6: which release a device shall have, whatever came first.
+//! T15 to T19, T6: which release a device shall have, whatever came first.
 
 use super::*;
 use crate::trust::tests::order::{Device, cases, documents};
@@ -165,6 +165,27 @@ fn a_release_that_a_device_cannot_use_is_not_applicable_and_says_why() {
     assert_eq!(architecture, "it is not for architecture x86_64");
     let artifacts = decision(&|release| release.artifacts[0].when.hardware = vec!["b".into()]);
     assert_eq!(artifacts, "none of its artifacts is for this device");
+}
+
+#[test]
+fn a_device_that_speaks_no_protocol_of_its_site_installs_nothing_until_a_trust_root_asks_for_less() {
+    // T19
+    let mut trust = trust();
+    let release = accept(&mut trust, &release(1), &[RELEASE]);
+    let named = Rollout { release: release.id(), ..rollout(1, RolloutState::Active) };
+    let mut documents = vec![release.clone(), accept(&mut trust, &named, &[ROLLOUT])];
+    let mut decided = |min| {
+        let root = next(&trust, |root| root.min_protocol = min);
+        documents.push(accept(&mut trust, &root, &[ROOT]));
+        let mut both = [documents.clone(), documents.iter().rev().cloned().collect()]
+            .map(|documents| collected(&documents).decide(&facts()).remove(&release.id()));
+        assert_eq!(both[0], both[1], "the order of arrival decides nothing");
+        both[0].take().unwrap()
+    };
+    assert!(matches!(decided(1), Decision::Install { .. }));
+    let why = "the site needs mesh protocol 2 or later; this device speaks 1".into();
+    assert_eq!(decided(2), Decision::NotApplicable(why));
+    assert!(matches!(decided(0), Decision::Install { .. }));
 }
 
 #[test]

@@ -88,7 +88,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
         }));
     }
     output.note(super::next_step(&site, "lets them in"));
-    output.check_told("the enrollments are signed and written")
+    output.check_told("the enrollments are signed and written, do not sign them again")
 }
 
 fn describe(args: &Args, site: &SiteDir, device: PeerId, sequence: u64) -> Enrollment {

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod enroll;
 pub mod inspect;
 pub mod publish;
+pub mod revoke;
 pub mod serve;
 pub mod site;
 pub mod status;
@@ -39,6 +40,7 @@ verbs! {
     Serve => serve,
     Status => status,
     Withdraw => withdraw,
+    Revoke => revoke,
     Demo => demo,
 }
 

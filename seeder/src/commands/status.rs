@@ -2,10 +2,11 @@
 
 use crate::failure::{Failure, Kind};
 use crate::mesh::{Join, JoinArgs, Joined, join};
+use crate::outrun::Seen;
 use crate::serve::block_on;
 use crate::show::safe;
 use crate::site::SiteDir;
-use crate::ui::Output;
+use crate::ui::{Look, Output};
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use samara_node::mesh::MeshEvent;
 use samara_protocol::document::{Enrollment, Report};
@@ -20,6 +21,9 @@ use std::time::{Duration, Instant};
 /// How long nothing new must come before the picture counts as whole.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// The longest wait, in seconds: a day.
+const WAIT_MAX: u64 = 86_400;
+
 /// Show where every device of the site stands, from the devices' own signed reports
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:
@@ -30,7 +34,7 @@ pub struct Args {
     #[allow(missing_docs)]
     pub join: JoinArgs,
     /// Seconds to wait for somebody to answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(..=WAIT_MAX))]
     pub wait: u64,
 }
 
@@ -44,6 +48,7 @@ struct Picture {
     enrollments: BTreeMap<PeerId, Verified<Enrollment>>,
     reports: BTreeMap<PeerId, Verified<Report>>,
     documents: SiteDocuments,
+    seen: Seen,
 }
 
 async fn look(args: Args, output: Output) -> Result<(), Failure> {
@@ -60,6 +65,10 @@ async fn look(args: Args, output: Output) -> Result<(), Failure> {
         ));
     };
     show(&picture, &output);
+    if let Some(outrun) = picture.seen.settle(&site)? {
+        output.note(output.paint(Look::Bad, outrun.text()));
+        output.event(&outrun.event());
+    }
     Ok(())
 }
 
@@ -93,7 +102,11 @@ async fn gather(joined: &mut Joined, wait: Duration) -> Option<Picture> {
 
 impl Picture {
     fn add(&mut self, document: VerifiedDocument) {
+        self.seen.add(document.clone());
         match document {
+            VerifiedDocument::TrustRoot(root) => {
+                self.enrollments.retain(|device, _| !root.revoked_devices.contains(device));
+            }
             VerifiedDocument::Enrollment(enrollment) => {
                 self.enrollments.insert(enrollment.device, enrollment);
             }

@@ -99,6 +99,16 @@ impl Devices {
         device.enrolled = true;
     }
 
+    /// These belong to the site no longer, whatever was said of them.
+    pub(super) fn on_revoked(&mut self, revoked: &[PeerId]) {
+        for peer in revoked {
+            if let Some(device) = self.all.get_mut(peer) {
+                device.enrolled = false;
+            }
+        }
+        self.all.retain(|_, device| device.enrolled || device.connected);
+    }
+
     pub(super) fn on_report(&mut self, report: &Report) {
         let device = self.all.entry(report.device).or_default();
         device.state.clone_from(&report.state);
@@ -183,6 +193,17 @@ pub(super) mod tests {
             devices.on_neighbour(PeerId([*id; 32]), true);
         }
         devices
+    }
+
+    #[test]
+    fn a_device_that_is_shut_out_counts_no_longer_and_is_forgotten_when_it_goes() {
+        let mut devices = devices(&[7, 8]);
+        devices.on_neighbour(PeerId([8; 32]), false);
+        devices.on_revoked(&[PeerId([7; 32]), PeerId([8; 32])]);
+        assert_eq!(devices.enrolled().count(), 0);
+        assert_eq!(devices.members().map(|(peer, _)| *peer).collect::<Vec<_>>(), [PeerId([7; 32])]);
+        devices.on_neighbour(PeerId([7; 32]), false);
+        assert_eq!(devices.members().count(), 0);
     }
 
     #[test]

@@ -6,10 +6,11 @@ use super::offer::{Gone, SetAside};
 use super::panel::{Panel, Row};
 use super::rate::Rate;
 use super::shelf::{News, Shelf};
+use crate::outrun::few;
 use crate::show::safe;
 use crate::ui::{Bars, Look, Mode, Output, bytes};
 use samara_node::mesh::MeshView;
-use samara_protocol::document::{BlobRef, Enrollment, Release, ReleaseState, Report};
+use samara_protocol::document::{BlobRef, Enrollment, Release, ReleaseState, Report, TrustRoot};
 use samara_protocol::geometry::PieceIndex;
 use samara_protocol::id::PeerId;
 use samara_protocol::trust::Verified;
@@ -114,6 +115,12 @@ impl Live {
                 self.output.event(&json!({"event": "unreadable", "t": t, "reason": reason}));
                 self.say(self.output.paint(Look::Bad, format_args!("cannot look for changes: {reason}")));
             }
+            News::Outrun(outrun) => {
+                let mut event = outrun.event();
+                event["t"] = t.into();
+                self.output.event(&event);
+                self.say(self.output.paint(Look::Bad, outrun.text()));
+            }
         }
         self.blobs = shelf.blobs();
         self.artifact_bytes = self.blobs.iter().map(|b| b.size).sum();
@@ -145,6 +152,20 @@ impl Live {
     pub(super) fn on_neighbour(&mut self, peer: PeerId, connected: bool) {
         self.output.event(&json!({"event": "neighbour", "peer": peer, "connected": connected}));
         self.devices.on_neighbour(peer, connected);
+    }
+
+    /// A later trust root than the pinned one is in force.
+    pub(super) fn on_trust_root(&mut self, root: &TrustRoot) {
+        let TrustRoot { version, revoked_devices, .. } = root;
+        self.devices.on_revoked(revoked_devices);
+        self.output.event(&json!({
+            "event": "trust_root", "t": self.seconds(), "version": version, "revoked_devices": revoked_devices,
+        }));
+        let mut text = format!("trust root version {version} is in force");
+        if !revoked_devices.is_empty() {
+            text = format!("{text}; it shuts out {}", few(revoked_devices.iter().map(PeerId::short)));
+        }
+        self.say(self.output.paint(Look::Strong, text));
     }
 
     pub(super) fn on_enrollment(&mut self, enrollment: &Enrollment) {
@@ -332,7 +353,7 @@ impl Live {
 }
 
 /// A release in a line for people.
-pub(super) fn described(release: &Release) -> String {
+pub fn described(release: &Release) -> String {
     format!("{} {} (number {})", safe(&release.product), safe(&release.version), release.number)
 }
 

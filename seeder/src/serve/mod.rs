@@ -19,6 +19,9 @@ mod rate;
 mod shelf;
 mod source;
 
+pub use live::described;
+pub use offer::{Fallback, fallback};
+
 use crate::commands::serve::Args;
 use crate::failure::{Failure, Kind};
 use crate::interrupt::Interrupt;
@@ -73,6 +76,9 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let mut live = Live::new(output, bars.clone(), site.settings().name.clone());
     let mut shelf = Shelf::new(site, &joined, bars, listing, offer);
     let end = watch(&args, &mut joined, &mut shelf, &mut live).await;
+    if let Some(news) = shelf.compare_last().await {
+        live.on_news(news, &shelf);
+    }
     refresh(&joined, &shelf, &mut live).await;
     live.leave();
     let left = joined.leave().await;
@@ -121,6 +127,7 @@ async fn watch(args: &Args, joined: &mut Joined, shelf: &mut Shelf, live: &mut L
             }
             _ = look.tick() => {
                 shelf.look();
+                shelf.compare();
                 shelf.check_sources().await?;
             }
             _ = view.tick() => {
@@ -142,7 +149,7 @@ async fn refresh(joined: &Joined, shelf: &Shelf, live: &mut Live) {
     }
 }
 
-fn on_event(event: MeshEvent, shelf: &Shelf, live: &mut Live) -> Result<(), Failure> {
+fn on_event(event: MeshEvent, shelf: &mut Shelf, live: &mut Live) -> Result<(), Failure> {
     match event {
         MeshEvent::SourceChanged { content, why } => {
             // Of one that is not served any more nothing is said.
@@ -152,11 +159,15 @@ fn on_event(event: MeshEvent, shelf: &Shelf, live: &mut Live) -> Result<(), Fail
         }
         MeshEvent::Listening(address) => live.on_listening(&address),
         MeshEvent::Neighbour { peer, connected } => live.on_neighbour(peer, connected),
-        MeshEvent::Document(document) => match *document {
-            VerifiedDocument::Enrollment(enrollment) => live.on_enrollment(&enrollment),
-            VerifiedDocument::Report(report) => live.on_report(&report),
-            _ => {}
-        },
+        MeshEvent::Document(document) => {
+            match &*document {
+                VerifiedDocument::TrustRoot(root) => live.on_trust_root(root),
+                VerifiedDocument::Enrollment(enrollment) => live.on_enrollment(enrollment),
+                VerifiedDocument::Report(report) => live.on_report(report),
+                _ => {}
+            }
+            shelf.saw(*document);
+        }
         // Every view says whether it is safe.
         MeshEvent::SafeToLeave(_) => {}
         MeshEvent::DocumentDropped(_)

@@ -100,8 +100,11 @@ impl Offer {
                 }
             }
             if later.is_empty() || later.len() == before {
-                let set_aside = later.into_iter().map(|(path, _, refusal)| (path, SetAside::of(&refusal)));
-                offer.set_aside.extend(set_aside);
+                // That a device which is shut out stays enrolled in the directory was meant.
+                let is_news =
+                    |(_, _, refusal): &(_, _, Refusal)| !matches!(refusal, Refusal::RevokedDevice { .. });
+                let later = later.into_iter().filter(is_news);
+                offer.set_aside.extend(later.map(|(path, _, refusal)| (path, SetAside::of(&refusal))));
                 break;
             }
             waiting = later.into_iter().map(|(path, envelope, _)| (path, envelope)).collect();
@@ -147,6 +150,32 @@ impl Offer {
     }
 }
 
+/// What devices do when a release is withdrawn.
+#[derive(Debug)]
+pub enum Fallback {
+    /// It is not what they are to have now.
+    NotOffered,
+    /// No active rollout names another release of its channel: they keep what they have.
+    Nothing,
+    /// They take the newest one of its channel that an active rollout still names (T15).
+    To(Box<Verified<Release>>),
+}
+
+/// What devices would do when this release were withdrawn.
+pub fn fallback(site: &SiteDir, release: DocumentId) -> Result<Fallback, Failure> {
+    let mut offer = Offer::read(site)?;
+    let Some(at) = offer.releases.iter().position(|offered| offered.id() == release) else {
+        return Ok(Fallback::NotOffered);
+    };
+    let newest = offer.releases.swap_remove(at);
+    let channel =
+        |release: &Release| (release.issuer.clone(), release.product.clone(), release.channel.clone());
+    offer.documents.remove(release);
+    let mut left = offer.documents.active_releases();
+    left.retain(|left| channel(left) == channel(&newest));
+    Ok(left.pop().map_or(Fallback::Nothing, |left| Fallback::To(Box::new(left))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +211,16 @@ mod tests {
         let why = "1 of 2 signatures that the role release needs";
         assert_eq!(offer.set_aside, [(path, SetAside::Refused(why.into()))].into());
         assert!(offer.releases.is_empty() && offer.is_bare());
+    }
+
+    #[test]
+    fn the_enrollment_of_a_device_that_the_trust_root_shuts_out_is_nothing_to_tell() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = site(&dir);
+        fixture::ok(["enroll".into(), "--site".into(), site.dir().into(), fixture::DEVICE.into()]);
+        fixture::next_trust_root(&site, |root| root.revoked_devices = vec![fixture::DEVICE.parse().unwrap()]);
+        let offer = Offer::read(&site).unwrap();
+        assert!(offer.set_aside.is_empty() && offer.refused.is_empty(), "{offer:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! a release:  named by the directory -> its contents are hashed, one at a time -> offered -> gone
 //!                                          \-> unavailable, until something in the directory changes
 //! ```
-//! Looks and hashing run as tasks of their own: nothing that is offered waits for them. A content's swarm is open from
+//! Looks, hashing and comparing run as tasks of their own: nothing that is offered waits for them. A content's swarm is open from
 //! the moment in which the first release that has it is offered, until no release on offer has it.
 
 use super::fate::Wanted;
@@ -14,6 +14,7 @@ use super::offer::{Gone, Offer, SetAside};
 use super::source::Source;
 use crate::failure::{Failure, Kind};
 use crate::mesh::Joined;
+use crate::outrun::{Outrun, Seen};
 use crate::site::SiteDir;
 use crate::ui::Bars;
 use samara_node::mesh::MeshHandle;
@@ -23,7 +24,7 @@ use samara_protocol::document::{BlobRef, Release};
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::mesh::Input;
 use samara_protocol::piece_set::PieceSet;
-use samara_protocol::trust::Verified;
+use samara_protocol::trust::{Verified, VerifiedDocument};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,12 +42,15 @@ pub(super) enum News {
     SetAside(PathBuf, SetAside),
     /// The directory cannot be looked at.
     Unreadable(Failure),
+    /// The site knows newer documents than the directory.
+    Outrun(Outrun),
 }
 
 /// A piece of work that ended.
 pub(super) enum Done {
     Looked(Result<Option<Look>, Failure>),
     Hashed(BlobRef, Result<Source, Failure>),
+    Compared(Seen, Result<Option<Outrun>, Failure>),
 }
 
 pub(super) struct Shelf {
@@ -67,6 +71,11 @@ pub(super) struct Shelf {
     hashing: Option<ContentHash>,
     /// Why the last look failed, so that it is said once.
     unreadable: Option<String>,
+    /// Documents of the mesh that were not compared with the directory yet.
+    seen: Seen,
+    is_comparing: bool,
+    /// What outran the directory and could not be kept, so that it is said once.
+    outrun: Option<Outrun>,
 }
 
 impl Shelf {
@@ -88,6 +97,9 @@ impl Shelf {
             is_looking: false,
             hashing: None,
             unreadable: None,
+            seen: Seen::default(),
+            is_comparing: false,
+            outrun: None,
         }
     }
 
@@ -150,6 +162,32 @@ impl Shelf {
         }
     }
 
+    /// The mesh holds a document, the directory's own ones too.
+    pub(super) fn saw(&mut self, document: VerifiedDocument) {
+        self.seen.add(document);
+    }
+
+    /// Begins to compare what was seen with the directory, unless that is under way.
+    pub(super) fn compare(&mut self) {
+        if !self.seen.is_empty() && !std::mem::replace(&mut self.is_comparing, true) {
+            let (site, seen) = (self.site.clone(), std::mem::take(&mut self.seen));
+            self.work.spawn_blocking(move || {
+                let outrun = seen.settle(&site);
+                Done::Compared(seen, outrun)
+            });
+        }
+    }
+
+    /// Compares what no look came to any more.
+    pub(super) async fn compare_last(&mut self) -> Option<News> {
+        let (site, seen) = (self.site.clone(), std::mem::take(&mut self.seen));
+        if seen.is_empty() {
+            return None;
+        }
+        let outrun = tokio::task::spawn_blocking(move || seen.settle(&site)).await.ok()?.ok()?;
+        outrun.filter(|outrun| self.outrun.as_ref() != Some(outrun)).map(News::Outrun)
+    }
+
     /// Waits for the next piece of work. May be dropped and called again.
     pub(super) async fn done(&mut self) -> Done {
         loop {
@@ -191,6 +229,10 @@ impl Shelf {
                     }
                     Err(failure) => news.extend(self.set_unavailable(blob, &failure)),
                 }
+            }
+            Done::Compared(seen, outrun) => {
+                self.is_comparing = false;
+                news.extend(self.on_compared(seen, outrun));
             }
         }
         news.extend(self.go_on().await?);
@@ -268,6 +310,17 @@ impl Shelf {
             self.store.close(content).await;
         }
         news
+    }
+
+    /// What could not be compared or kept is compared again at the next look, which says so if the directory is at fault.
+    fn on_compared(&mut self, seen: Seen, outrun: Result<Option<Outrun>, Failure>) -> Option<News> {
+        let is_kept = matches!(&outrun, Ok(outrun) if outrun.as_ref().is_none_or(|o| o.unsaved.is_none()));
+        if !is_kept {
+            self.seen.put_back(seen);
+        }
+        let outrun = outrun.ok()?;
+        let before = std::mem::replace(&mut self.outrun, outrun.clone());
+        outrun.filter(|outrun| before.as_ref() != Some(outrun)).map(News::Outrun)
     }
 
     fn set_unavailable(&mut self, blob: BlobRef, failure: &Failure) -> Vec<News> {

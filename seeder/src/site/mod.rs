@@ -8,7 +8,7 @@
 //! DIR/documents/*.json  signed envelopes that `serve` offers
 //! DIR/sources.json      content hash -> path of its bytes
 //! DIR/blobs/HASH        packed trees and their file lists
-//! DIR/sequences.json    the last number and sequences given out
+//! DIR/sequences.json    the last number and sequences given out, or seen on the mesh
 //! ```
 //! Every file is whole or absent (see [`crate::files`]). Reading needs no lock; writing goes through
 //! [`SiteWriter`], one at a time. Sequences are on disk before the documents that carry them: after a crash a
@@ -19,7 +19,7 @@ mod sequences;
 mod writer;
 
 pub use documents::{Documents, payload};
-pub use sequences::Sequences;
+pub use sequences::{Raised, Sequences};
 pub use writer::SiteWriter;
 
 use crate::files::{self, FileError};
@@ -155,7 +155,12 @@ impl SiteDir {
         self.dir.join(SOURCES)
     }
 
-    /// The right to write, until it is dropped; fails at once when another process has it.
+    /// The numbers given out so far, also by what `documents/` holds.
+    pub fn numbers(&self) -> Result<Sequences, SiteError> {
+        Ok(writer::numbers_so_far(self)?.0)
+    }
+
+    /// The right to write, until it is dropped; fails soon when another process has it.
     pub fn writer(&self) -> Result<SiteWriter<'_>, SiteError> {
         SiteWriter::open(self)
     }

@@ -1,10 +1,12 @@
 //! The last numbers that this site gave out; devices refuse what does not grow.
 
+use crate::show::safe;
 use samara_protocol::document::{Enrollment, Envelope, Release, Rollout};
 use samara_protocol::id::PeerId;
 use samara_protocol::wire::DocumentKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Counters that only grow. Kept in `sequences.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +17,30 @@ pub struct Sequences {
     // rollout id -> its last sequence
     rollouts: BTreeMap<String, u64>,
     enrollments: BTreeMap<PeerId, u64>,
+}
+
+/// A counter that was behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Raised {
+    /// What it counts: `release`, `rollout`, `enrollment` or `trust_root`.
+    pub kind: &'static str,
+    /// Of which channel, rollout or device.
+    pub of: String,
+    /// What was known here.
+    pub here: u64,
+    /// What it is.
+    pub site: u64,
+}
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, of, here, site } = self;
+        match *kind {
+            "release" => write!(f, "release {site} of {} (here {here})", safe(of)),
+            "trust_root" => write!(f, "trust root version {site} (here {here})"),
+            _ => write!(f, "{kind} {} sequence {site} (here {here})", of.get(..10).unwrap_or(of)),
+        }
+    }
 }
 
 impl Sequences {
@@ -31,23 +57,39 @@ impl Sequences {
         *last = (*last).max(number);
     }
 
-    /// Raises the counter that an envelope of this site carries; whether it was behind.
-    pub fn raise_to(&mut self, envelope: &[u8]) -> bool {
-        let Ok(envelope) = Envelope::parse(envelope) else { return false };
-        match envelope.kind() {
-            Ok(DocumentKind::Release) => envelope.unverified_payload::<Release>().is_ok_and(|release| {
-                let last = self.last_release(&release.issuer, &release.product, &release.channel);
-                self.raise_release(&release.issuer, &release.product, &release.channel, release.number);
-                last < release.number
-            }),
-            Ok(DocumentKind::Rollout) => envelope.unverified_payload::<Rollout>().is_ok_and(|rollout| {
-                raise(self.rollouts.entry(rollout.rollout_id.to_string()).or_default(), rollout.sequence)
-            }),
-            Ok(DocumentKind::Enrollment) => envelope
-                .unverified_payload::<Enrollment>()
-                .is_ok_and(|e| raise(self.enrollments.entry(e.device).or_default(), e.sequence)),
-            _ => false,
-        }
+    /// Raises the counter that an envelope of this site carries, and tells it where it was behind.
+    pub fn raise_to(&mut self, envelope: &[u8]) -> Option<Raised> {
+        let envelope = Envelope::parse(envelope).ok()?;
+        let (kind, of, here, site) = match envelope.kind().ok()? {
+            DocumentKind::Release => {
+                let Release { issuer, product, channel, number, .. } = envelope.unverified_payload().ok()?;
+                let here = self.last_release(&issuer, &product, &channel);
+                self.raise_release(&issuer, &product, &channel, number);
+                ("release", format!("{product} on {channel} by {issuer}"), here, number)
+            }
+            DocumentKind::Rollout => {
+                let Rollout { rollout_id, sequence, .. } = envelope.unverified_payload().ok()?;
+                let last = self.rollouts.entry(rollout_id.to_string()).or_default();
+                ("rollout", rollout_id.to_string(), raise(last, sequence), sequence)
+            }
+            DocumentKind::Enrollment => {
+                let Enrollment { device, sequence, .. } = envelope.unverified_payload().ok()?;
+                let last = self.enrollments.entry(device).or_default();
+                ("enrollment", device.to_string(), raise(last, sequence), sequence)
+            }
+            _ => return None,
+        };
+        (here < site).then_some(Raised { kind, of, here, site })
+    }
+
+    /// The last sequence of a rollout; 0 before the first.
+    pub fn last_rollout(&self, rollout: &str) -> u64 {
+        self.rollouts.get(rollout).copied().unwrap_or(0)
+    }
+
+    /// The last sequence of a device's enrollment; 0 when it was never enrolled.
+    pub fn last_enrollment(&self, device: PeerId) -> u64 {
+        self.enrollments.get(&device).copied().unwrap_or(0)
     }
 
     /// The next sequence of a rollout.
@@ -61,10 +103,11 @@ impl Sequences {
     }
 }
 
-fn raise(last: &mut u64, to: u64) -> bool {
-    let was_behind = *last < to;
-    *last = (*last).max(to);
-    was_behind
+// What it was before.
+fn raise(last: &mut u64, to: u64) -> u64 {
+    let before = *last;
+    *last = before.max(to);
+    before
 }
 
 fn next(last: &mut u64) -> u64 {

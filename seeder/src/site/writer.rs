@@ -7,8 +7,13 @@ use samara_protocol::id::ContentHash;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const SEQUENCES: &str = "sequences.json";
+/// A seeder that keeps the numbers it has seen holds the lock for a moment: so often, and so long each time, is it
+/// tried again before another one counts as writing.
+const LOCK_TRIES: u32 = 20;
+const LOCK_EVERY: Duration = Duration::from_millis(25);
 
 /// Holds the site's lock until it is dropped.
 #[derive(Debug)]
@@ -27,11 +32,15 @@ impl<'a> SiteWriter<'a> {
         let mut options = File::options();
         options.create(true).append(true);
         let lock = options.open(&path).map_err(FileError::of("open", &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(SiteError::Busy { dir: site.dir.clone() }),
-            Err(TryLockError::Error(source)) => {
-                return Err(FileError { action: "lock", path, source }.into());
+        let mut tries = 0..LOCK_TRIES;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if tries.next().is_some() => std::thread::sleep(LOCK_EVERY),
+                Err(TryLockError::WouldBlock) => return Err(SiteError::Busy { dir: site.dir.clone() }),
+                Err(TryLockError::Error(source)) => {
+                    return Err(FileError { action: "lock", path, source }.into());
+                }
             }
         }
         remove_leftovers(&site.dir.join("blobs"));
@@ -100,14 +109,15 @@ impl<'a> SiteWriter<'a> {
 // The file alone is not believed: a number that went out in a document is never given out again, though the file was
 // lost, torn, or came from an older copy of the directory. A document that cannot be read may carry one, too: where the
 // file does not tell either, that is said.
-fn numbers_so_far(site: &SiteDir) -> Result<(Sequences, Vec<String>), SiteError> {
+pub(super) fn numbers_so_far(site: &SiteDir) -> Result<(Sequences, Vec<String>), SiteError> {
     let (mut sequences, torn) = match site.read_json(SEQUENCES) {
         Ok(sequences) => (sequences, None),
         Err(SiteError::Damaged { reason, .. }) => (Sequences::default(), Some(reason)),
         Err(error) => return Err(error),
     };
     let documents = site.read_documents()?;
-    let raised = documents.envelopes.iter().filter(|(_, envelope)| sequences.raise_to(envelope)).count();
+    let raised =
+        documents.envelopes.iter().filter(|(_, envelope)| sequences.raise_to(envelope).is_some()).count();
     let mut remarks: Vec<_> =
         documents.refused.values().map(|reason| format!("left out of the documents: {reason}")).collect();
     let is_behind = match torn {

@@ -1,6 +1,7 @@
 //! What goes wrong around a site directory, and what a verb makes of it.
 
 use super::{DEVICE, Desk, last_event, stderr};
+use serde_json::Value;
 
 /// Describes a release with this counter.
 fn with_counter(desk: &Desk, counter: u64) {
@@ -56,16 +57,25 @@ fn a_publish_that_does_not_end_well_leaves_no_packed_bytes_and_the_next_removes_
 }
 
 #[test]
-fn a_publish_of_which_only_the_output_was_lost_says_that_it_is_done() {
+fn a_verb_of_which_only_the_output_was_lost_says_that_all_is_signed() {
     let desk = Desk::with_site();
     desk.write("a", "a");
-    for line in ["publish --site plant a", "--json publish --site plant a"] {
+    let released = desk.json("publish --site plant --json a");
+    let release = released["release"].as_str().unwrap();
+    for (line, says) in [
+        ("publish --site plant a".to_owned(), "do not publish it again"),
+        ("--json publish --site plant a".to_owned(), "do not publish it again"),
+        (format!("enroll --site plant {DEVICE}"), "do not sign them again"),
+        (format!("withdraw --site plant --reason bad {release}"), "do not withdraw it again"),
+        (format!("revoke --site plant {DEVICE}"), "do not sign another one"),
+    ] {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-        let output = desk.command(line).stdout(full).output().unwrap();
-        assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
-        assert!(stderr(&output).contains("is signed and written, do not publish it again"));
+        let output = desk.command(&line).stdout(full).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(5), "{line}: {said}");
+        assert!(said.contains("signed and written") && said.contains(says), "{line}: {said}");
     }
-    assert_eq!(desk.json("publish --site plant --json a")["number"], 3);
+    assert_eq!(desk.json("publish --site plant --json a")["number"], 4);
 }
 
 #[test]
@@ -88,4 +98,74 @@ fn a_release_below_the_security_counter_of_an_earlier_one_is_published_only_on_d
     desk.ok("publish --site plant --product other a");
     desk.ok("publish --site plant --security-counter 3 a");
     desk.ok("publish --site plant --lower-security-counter a");
+}
+
+#[test]
+fn an_older_document_is_valid_and_named_with_the_newer_one_only_where_that_is_known() {
+    let desk = Desk::with_site();
+    let enroll = format!("enroll --site plant --json {DEVICE}");
+    let first = desk.json(&enroll)["file"].as_str().unwrap().to_owned();
+    std::fs::copy(&first, desk.path("old.json")).unwrap();
+    let inspected = |site: &str| {
+        let seen = desk.json(&format!("inspect --json {site} old.json"));
+        (seen["valid"].clone(), seen["outrun_by"].clone())
+    };
+    assert_eq!(inspected("--site plant"), (true.into(), Value::Null));
+    desk.ok(&enroll);
+    let newer = serde_json::json!({"sequence": 2, "file": first});
+    assert_eq!(inspected("--site plant"), (true.into(), newer));
+    let text = String::from_utf8(desk.ok("inspect --site plant old.json").stdout).unwrap();
+    assert!(text.contains(&format!("valid for this site, but outrun by sequence 2 in {first}")), "{text}");
+    assert_eq!(inspected(""), (Value::Null, Value::Null), "no site, no word about it");
+    // The number alone is known.
+    std::fs::remove_file(&first).unwrap();
+    assert_eq!(inspected("--site plant").1, serde_json::json!({"sequence": 2, "file": null}));
+
+    desk.write("a", "a");
+    let rollout = desk.json("publish --site plant --json a");
+    let rollout_file = rollout["files"][1].as_str().unwrap();
+    std::fs::copy(rollout_file, desk.path("old.json")).unwrap();
+    desk.ok(&format!("withdraw --site plant --reason bad {}", rollout["release"].as_str().unwrap()));
+    assert_eq!(inspected("--site plant").1, serde_json::json!({"sequence": 2, "file": rollout_file}));
+
+    desk.ok(&enroll);
+    let revoked = desk.json(&format!("revoke --site plant --json {DEVICE}"));
+    std::fs::copy(desk.path("plant/trust-root.json"), desk.path("old.json")).unwrap();
+    let newer = serde_json::json!({"sequence": 2, "file": revoked["file"]});
+    assert_eq!(inspected("--site plant"), (true.into(), newer));
+}
+
+#[test]
+fn a_device_is_revoked_by_the_next_trust_root_once_and_cannot_be_enrolled_again() {
+    let desk = Desk::new();
+    desk.ok("site init plant --name Plant --no-passphrase --threshold root=2");
+    desk.fails(&format!("revoke --site plant {DEVICE}"), 2, &["never enrolled", DEVICE, "--force"]);
+    desk.fails("revoke --site plant 00ff", 2, &["64 lower-case hexadecimal digits"]);
+    desk.ok(&format!("enroll --site plant {DEVICE}"));
+    let done = desk.ok(&format!("revoke --site plant --json {DEVICE} {DEVICE}"));
+    let shown = stderr(&done);
+    for part in ["To be signed with role root", "revoked_devices: d75a", "No verb takes it back", "Next:"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let done = last_event(&done);
+    assert_eq!((&done["version"], &done["devices"]), (&2.into(), &serde_json::json!([DEVICE])));
+    let file = done["file"].as_str().unwrap();
+    assert!(file.ends_with("documents/trust-root-2.json"), "{file}");
+    let seen = desk.json(&format!("inspect --site plant --json {file}"));
+    assert_eq!((&seen["valid"], seen["signed_by"].as_array().unwrap().len()), (&true.into(), 2));
+
+    let again = desk.json(&format!("revoke --site plant --json {DEVICE}"));
+    assert_eq!((&again["version"], &again["already"]), (&2.into(), &serde_json::json!([DEVICE])));
+    assert_eq!((&again["devices"], &again["file"]), (&serde_json::json!([]), &Value::Null));
+    desk.fails(&format!("enroll --site plant {DEVICE}"), 4, &["is revoked", DEVICE]);
+
+    let unknown = "0".repeat(64);
+    let forced = desk.json(&format!("revoke --site plant --json --force {DEVICE} {unknown}"));
+    assert_eq!((&forced["version"], &forced["devices"]), (&3.into(), &serde_json::json!([unknown])));
+    std::fs::remove_file(desk.path("plant/keys/root-2")).unwrap();
+    desk.fails(
+        &format!("revoke --site plant --force {}", "1".repeat(64)),
+        4,
+        &["role root needs 2 signatures", "has 1 of its keys"],
+    );
 }

@@ -40,7 +40,7 @@ pub struct TrustRoot {
     pub revoked_devices: Vec<PeerId>,
     /// Who may join.
     pub mesh: MeshAccess,
-    /// The oldest wire protocol that the site allows.
+    /// The oldest wire protocol that the site allows: devices that speak none so new install nothing (T19).
     #[serde(default)]
     pub min_protocol: u16,
     /// The oldest document schema that the site allows.
