@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn identities_are_ordered_as_their_bytes_are() {
-        let ids: Vec<PeerId> = (0..200_u32).map(|i| PeerId(*blake3::hash(&i.to_le_bytes()).as_bytes())).collect();
+        let ids: Vec<PeerId> =
+            (0..200_u32).map(|i| PeerId(*blake3::hash(&i.to_le_bytes()).as_bytes())).collect();
         let twins = (0..32).map(|at| PeerId(std::array::from_fn(|i| u8::from(i == at))));
         let ids: Vec<PeerId> = ids.into_iter().chain(twins).collect();
         for (a, b) in ids.iter().flat_map(|a| ids.iter().map(move |b| (a, b))) {
