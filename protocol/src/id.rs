@@ -25,8 +25,24 @@ pub struct KeyError {
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
         pub struct $name(pub [u8; $len]);
+
+        /// As the bytes are ordered. Identities are random, so that the first eight decide: maps are searched by them.
+        impl Ord for $name {
+            #[inline]
+            fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+                let head = |id: &Self| id.0.first_chunk().copied().map(u64::from_be_bytes);
+                head(self).cmp(&head(other)).then_with(|| self.0.cmp(&other.0))
+            }
+        }
+
+        impl PartialOrd for $name {
+            #[inline]
+            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
 
         impl $name {
             /// The first ten hexadecimal digits, for people and logs; never for comparison.
@@ -130,6 +146,17 @@ mod tests {
         assert_eq!(postcard::from_bytes::<PeerId>(&postcard::to_allocvec(&id).unwrap()), Ok(id));
         assert_eq!(postcard::to_allocvec(&id).unwrap().len(), 32);
         assert_eq!(serde_json::from_str::<PeerId>(&serde_json::to_string(&id).unwrap()).unwrap(), id);
+    }
+
+    #[test]
+    fn identities_are_ordered_as_their_bytes_are() {
+        let ids: Vec<PeerId> =
+            (0..200_u32).map(|i| PeerId(*blake3::hash(&i.to_le_bytes()).as_bytes())).collect();
+        let twins = (0..32).map(|at| PeerId(std::array::from_fn(|i| u8::from(i == at))));
+        let ids: Vec<PeerId> = ids.into_iter().chain(twins).collect();
+        for (a, b) in ids.iter().flat_map(|a| ids.iter().map(move |b| (a, b))) {
+            assert_eq!(a.cmp(b), a.0.cmp(&b.0));
+        }
     }
 
     #[test]

@@ -99,14 +99,18 @@ impl PieceSet {
 
     /// The pieces in the set, ascending.
     pub fn iter(&self) -> impl Iterator<Item = PieceIndex> + '_ {
-        self.words.iter().enumerate().flat_map(|(i, &word)| {
-            let mut rest = word;
-            std::iter::from_fn(move || {
-                let bit = (rest != 0).then(|| rest.trailing_zeros())?;
-                rest &= rest - 1;
-                Some(PieceIndex(i as u32 * 64 + bit))
-            })
-        })
+        self.words.iter().enumerate().flat_map(|(i, &word)| pieces_of(i, word))
+    }
+
+    /// The pieces that are in both sets, ascending.
+    pub fn iter_common<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = PieceIndex> + 'a {
+        let words = self.words.iter().zip(&other.words);
+        words.enumerate().flat_map(|(i, (mine, theirs))| pieces_of(i, mine & theirs))
+    }
+
+    /// How many pieces are in both sets.
+    pub fn count_common(&self, other: &Self) -> u32 {
+        self.words.iter().zip(&other.words).map(|(mine, theirs)| (mine & theirs).count_ones()).sum()
     }
 
     /// The shorter wire form.
@@ -166,6 +170,16 @@ impl PieceSet {
     fn place(piece: PieceIndex) -> (usize, u64) {
         (piece.0 as usize / 64, 1 << (piece.0 % 64))
     }
+}
+
+/// The pieces of the word at a place.
+fn pieces_of(place: usize, word: u64) -> impl Iterator<Item = PieceIndex> {
+    let mut rest = word;
+    std::iter::from_fn(move || {
+        let bit = (rest != 0).then(|| rest.trailing_zeros())?;
+        rest &= rest - 1;
+        Some(PieceIndex(place as u32 * 64 + bit))
+    })
 }
 
 impl std::fmt::Debug for PieceSet {

@@ -11,21 +11,39 @@ use std::time::Duration;
 /// Haves in one message; 4096 varints stay below the frame limit.
 const HAVES_MAX: usize = 4096;
 
+/// Neighbours that have a piece, at least this many and this part of all, from which on it spreads without this peer.
+const COMMON_MIN: u32 = 4;
+const COMMON_SHARE: u32 = 4;
+
 impl Mesh {
-    /// Rule 6: at once when nobody else is known to hold a piece, else gathered; never to a peer that has it.
+    /// Rule 6: at once when nobody else is known to hold a piece, else gathered, the longer the more have it; never to a
+    /// peer that has it.
     pub(super) fn announce(&mut self, content: ContentHash, piece: PieceIndex, now: Timestamp) {
         let neighbours = self.neighbours.len() as u32;
         let Some(swarm) = self.swarms.get_mut(&content) else { return };
-        if swarm.picker.availability(piece) == 0 {
+        let holders = swarm.picker.availability(piece);
+        if holders == 0 {
             return self.send_haves(content, &[piece]);
         }
         swarm.unannounced.push(piece);
+        if swarm.picker.have().is_full() {
+            // Whoever counts what is spread counts to the end, and no further piece comes.
+            self.announce_at = Some(now);
+            return;
+        }
         // Waiting pays only where further pieces come meanwhile.
-        let most = self.config.limits.have_batch;
+        let limits = &self.config.limits;
+        let is_common = u32::from(holders) >= COMMON_MIN.max(neighbours / COMMON_SHARE);
+        let most = if is_common { limits.have_batch_common } else { limits.have_batch };
         let two_pieces = time_for(u64::from(swarm.geometry.piece_bytes()) * 2, self.received_rate.rate());
         let least = most.min(Duration::from_millis(3) * neighbours);
-        let gather = two_pieces.filter(|time| *time <= most).map_or(least, |time| time.max(least));
-        self.announce_at.get_or_insert(now + gather);
+        let gather = match two_pieces {
+            _ if is_common => most,
+            Some(time) if time <= most => time.max(least),
+            _ => least,
+        };
+        let at = now + gather;
+        self.announce_at = Some(self.announce_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     /// Tells a peer that has just joined what was stored since our own `Open` went to it: haves go to parties only, so

@@ -20,8 +20,10 @@ use crate::wire::{Channel, Message};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Interval at which deadlines of requests, grants and wants are looked at while there are any.
+/// Interval at which grants, wants and news are looked at while there are any.
 const TICK: Duration = Duration::from_millis(100);
+/// The same for what waits to be served.
+const TICK_UPLOADS: Duration = Duration::from_millis(300);
 /// Interval at which neighbours' clocks are looked at.
 const WATCH: Duration = Duration::from_secs(1);
 
@@ -53,11 +55,14 @@ pub struct Mesh {
     pub(super) devices_enrolled: usize,
     pub(super) is_safe: bool,
     pub(super) safety_is_stale: bool,
+    /// Bytes asked of all neighbours.
+    pub(super) asked_bytes: u64,
     pub(super) inflight_is_full: bool,
     pub(super) received_rate: RateMeter,
     /// How long requests take.
     pub(super) answer_time: Smoothed,
     tick_at: Option<Timestamp>,
+    pub(super) resume_at: Option<Timestamp>,
     pub(super) announce_at: Option<Timestamp>,
     watch_at: Option<Timestamp>,
     digest_at: Option<Timestamp>,
@@ -85,10 +90,12 @@ impl Mesh {
             devices_enrolled: 0,
             is_safe: false,
             safety_is_stale: false,
+            asked_bytes: 0,
             inflight_is_full: false,
             received_rate: RateMeter::default(),
             answer_time: Smoothed::default(),
             tick_at: None,
+            resume_at: None,
             announce_at: None,
             watch_at: None,
             digest_at: None,
@@ -141,6 +148,7 @@ impl Mesh {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let timers = [
             self.tick_at,
+            self.resume_at,
             self.announce_at,
             self.watch_at,
             self.digest_at,
@@ -224,6 +232,9 @@ impl Mesh {
             self.pump_uploads(now);
             self.pump_requests(now);
         }
+        if self.resume_at.take_if(|at| *at <= now).is_some() {
+            self.resume_requests(now);
+        }
         if self.watch_at.take_if(|at| *at <= now).is_some() {
             self.watch_neighbours(now);
         }
@@ -241,8 +252,8 @@ impl Mesh {
             (self.tick_at, self.watch_at, self.digest_at, self.replace_at) = (None, None, None, None);
             return;
         }
-        if self.tick_at.is_none() && self.is_busy() {
-            self.tick_at = Some(now + TICK);
+        if self.tick_at.is_none() {
+            self.tick_at = self.next_tick(now);
         }
         if self.watch_at.is_none() {
             self.watch_at = Some(now + WATCH);
@@ -255,13 +266,15 @@ impl Mesh {
         }
     }
 
-    fn is_busy(&self) -> bool {
-        self.catalog.is_wanting()
-            || self.addresses.has_news()
-            || self.uploads.is_waiting()
-            || self.swarms.values().any(|swarm| match &swarm.origin {
-                Some(origin) => self.is_granting(swarm, origin),
-                None => swarm.takes() && !swarm.parties.is_empty(),
-            })
+    /// When time alone may next change something.
+    fn next_tick(&self, now: Timestamp) -> Option<Timestamp> {
+        let grants =
+            |swarm: &Swarm| swarm.origin.as_ref().is_some_and(|origin| self.is_granting(swarm, origin));
+        let is_busy =
+            self.catalog.is_wanting() || self.addresses.has_news() || self.swarms.values().any(grants);
+        let soon = is_busy.then_some(now + TICK);
+        let overdue = || self.requests_due().map(|due| due.max(now + TICK));
+        let stuck = || self.uploads.is_waiting().then_some(now + TICK_UPLOADS);
+        soon.or_else(|| [overdue(), stuck()].into_iter().flatten().min())
     }
 }

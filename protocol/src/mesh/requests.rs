@@ -3,9 +3,11 @@
 use super::Mesh;
 use crate::geometry::PieceRange;
 use crate::id::{ContentHash, PeerId};
-use crate::neighbour::Asked;
+use crate::neighbour::{Asked, Budget};
+use crate::swarm::Swarm;
 use crate::time::Timestamp;
 use crate::wire::{Message, Request, ServeMode};
+use std::time::Duration;
 
 impl Mesh {
     /// Asks every neighbour for what it can give, first those that owe least: a link of which nobody wants anything idles
@@ -29,66 +31,61 @@ impl Mesh {
 
     /// Asks one neighbour for what it can give, as far as the budgets allow.
     pub(super) fn pump_peer(&mut self, peer: PeerId, now: Timestamp) {
-        let contents: Vec<ContentHash> = self
-            .swarms
-            .iter()
-            .filter(|(_, s)| {
-                s.takes() && now >= s.paused_until && s.parties.get(&peer).is_some_and(|p| p.may_help)
-            })
-            .map(|(content, _)| *content)
-            .collect();
-        if contents.is_empty() {
-            return;
-        }
-        let mut inflight = self.inflight_bytes();
+        let may_help = |swarm: &Swarm| {
+            swarm.takes() && now >= swarm.paused_until && swarm.parties.get(&peer).is_some_and(|p| p.may_help)
+        };
+        let contents = self.swarms.iter().filter(|(_, swarm)| may_help(swarm));
+        let contents: Vec<ContentHash> = contents.map(|(content, _)| *content).collect();
         for content in contents {
-            while self.may_ask(peer, inflight, now) {
+            while self.may_ask(peer, now) {
                 let Some(swarm) = self.swarms.get_mut(&content) else { break };
                 let Some(party) = swarm.parties.get_mut(&peer) else { break };
                 let Some(range) = swarm.picker.pick(peer, &party.have, now) else {
                     party.may_help = false;
                     break;
                 };
-                inflight += self.ask(peer, content, range, now);
+                self.ask(peer, content, range, now);
             }
         }
     }
 
-    /// Bytes asked of all neighbours.
-    fn inflight_bytes(&self) -> u64 {
-        self.neighbours.values().map(|neighbour| neighbour.budget.bytes()).sum()
+    /// Changes what is asked of a neighbour; the sum over all follows.
+    pub(super) fn with_budget<T>(
+        &mut self,
+        peer: PeerId,
+        change: impl FnOnce(&mut Budget) -> T,
+    ) -> Option<T> {
+        let budget = &mut self.neighbours.get_mut(&peer)?.budget;
+        let before = budget.bytes();
+        let result = change(budget);
+        self.asked_bytes = self.asked_bytes + budget.bytes() - before;
+        Some(result)
     }
 
-    /// Whether one more range may be asked of a peer, `inflight` bytes being asked of all.
-    fn may_ask(&mut self, peer: PeerId, inflight: u64, now: Timestamp) -> bool {
+    /// Whether one more range may be asked of a peer.
+    fn may_ask(&mut self, peer: PeerId, now: Timestamp) -> bool {
         let limits = &self.config.limits;
         let Some(neighbour) = self.neighbours.get(&peer) else { return false };
         let asks = neighbour.is_member() && neighbour.mode == ServeMode::Pull;
         if !asks || !neighbour.budget.has_room(neighbour.rtt(), limits, now) {
             return false;
         }
-        self.inflight_is_full = inflight >= limits.inflight_bytes_min.max(self.received_rate.rate() / 5);
+        let bytes_max = limits.inflight_bytes_min.max(self.received_rate.rate() / 5);
+        self.inflight_is_full = self.asked_bytes >= bytes_max;
         !self.inflight_is_full
     }
 
-    /// Asks, and says for how many bytes.
-    fn ask(&mut self, peer: PeerId, content: ContentHash, range: PieceRange, now: Timestamp) -> u64 {
-        let (Some(swarm), Some(neighbour)) = (self.swarms.get(&content), self.neighbours.get_mut(&peer))
-        else {
-            return 0;
-        };
-        let bytes = swarm.bytes(range);
-        neighbour.budget.ask(content, range, bytes, now);
-        let channel = swarm.channel;
+    fn ask(&mut self, peer: PeerId, content: ContentHash, range: PieceRange, now: Timestamp) {
+        let Some(swarm) = self.swarms.get(&content) else { return };
+        let (bytes, channel) = (swarm.bytes(range), swarm.channel);
+        self.with_budget(peer, |budget| budget.ask(content, range, bytes, now));
         self.send(peer, Message::Request(Request { channel, range }));
-        bytes
     }
 
     /// What a peer was asked for and still owes is wanted from others. The ranges are returned.
     pub(super) fn drop_requests(&mut self, peer: PeerId, content: Option<ContentHash>) -> Vec<Asked> {
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Vec::new() };
-        let dropped = neighbour.budget.clear(content);
-        neighbour.strays += dropped.len() as u32;
+        let dropped = self.with_budget(peer, |budget| budget.clear(content)).unwrap_or_default();
+        self.expect_strays(peer, dropped.len());
         for asked in &dropped {
             self.release(peer, asked.content, asked.range);
         }
@@ -116,10 +113,11 @@ impl Mesh {
     }
 
     pub(super) fn on_decline(&mut self, peer: PeerId, request: Request, now: Timestamp) {
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        let Some(&content) = neighbour.channels.get(&request.channel) else { return };
-        if neighbour.budget.drop(content, request.range) {
-            neighbour.budget.declined(now);
+        let content = self.neighbours.get(&peer).and_then(|n| n.channels.get(&request.channel)).copied();
+        let Some(content) = content else { return };
+        let declined = self.with_budget(peer, |budget| budget.decline(content, request.range, now)).flatten();
+        if let Some(until) = declined {
+            self.pause(until);
             self.release(peer, content, request.range);
             self.pump_requests(now);
         }
@@ -127,38 +125,73 @@ impl Mesh {
 
     /// A second peer asked for the same bytes need not send them.
     pub(super) fn excuse(&mut self, loser: PeerId, content: ContentHash, range: PieceRange) {
-        let Some(neighbour) = self.neighbours.get_mut(&loser) else { return };
-        if neighbour.budget.drop(content, range) {
-            neighbour.strays += 1;
+        if self.with_budget(loser, |budget| budget.drop(content, range)) == Some(true) {
+            self.expect_strays(loser, 1);
             self.cancel(loser, content, range);
         }
     }
 
+    /// What is no longer asked for may be on its way.
+    fn expect_strays(&mut self, peer: PeerId, count: usize) {
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.strays += count as u32;
+        }
+    }
+
+    /// When to look for requests that are overdue: nothing is late before.
+    pub(super) fn requests_due(&self) -> Option<Timestamp> {
+        if self.asked_bytes == 0 {
+            return None;
+        }
+        let oldest = self.neighbours.values().filter_map(|neighbour| neighbour.budget.oldest()).min();
+        oldest.map(|oldest| oldest + self.overdue())
+    }
+
+    /// Nothing more is asked of a peer, or for a swarm, until then.
+    pub(super) fn pause(&mut self, until: Timestamp) {
+        self.resume_at = Some(self.resume_at.map_or(until, |at| at.min(until)));
+    }
+
+    /// A pause is over.
+    pub(super) fn resume_requests(&mut self, now: Timestamp) {
+        self.pump_requests(now);
+        let budgets = self.neighbours.values().map(|neighbour| neighbour.budget.paused_until());
+        let swarms = self.swarms.values().map(|swarm| swarm.paused_until);
+        self.resume_at = budgets.chain(swarms).filter(|until| *until > now).min();
+    }
+
+    /// Where everything takes long, late is later: a second copy would only take the place of another piece.
+    fn overdue(&self) -> Duration {
+        self.config.limits.overdue_min.max(self.answer_time.get() * 4)
+    }
+
     /// Requests that nobody answers are repeated elsewhere; overdue ones are asked of a second peer that is idle.
     pub(super) fn expire_requests(&mut self, now: Timestamp) {
-        let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
-        for &peer in &peers {
-            let Some(neighbour) = self.neighbours.get_mut(&peer) else { continue };
-            for asked in neighbour.budget.expire(neighbour.rtt(), &self.config.limits, now) {
-                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-                    neighbour.strays += 1;
-                }
+        if self.asked_bytes == 0 {
+            return;
+        }
+        let before = now - self.overdue();
+        let peers: Vec<(PeerId, Duration)> =
+            self.neighbours.iter().map(|(peer, n)| (*peer, n.rtt())).collect();
+        let limits = self.config.limits.clone();
+        for &(peer, rtt) in &peers {
+            let expired =
+                self.with_budget(peer, |budget| budget.expire(rtt, &limits, now)).unwrap_or_default();
+            self.expect_strays(peer, expired.len());
+            for asked in expired {
                 self.release(peer, asked.content, asked.range);
                 self.cancel(peer, asked.content, asked.range);
             }
         }
-        // Where everything takes long, late is later: a second copy would only take the place of another piece.
-        let before = now - self.config.limits.overdue_min.max(self.answer_time.get() * 4);
         let contents: Vec<ContentHash> =
             self.swarms.iter().filter(|(_, s)| s.takes()).map(|(c, _)| *c).collect();
-        let mut inflight = self.inflight_bytes();
         for content in contents {
-            for &peer in &peers {
-                while self.may_ask(peer, inflight, now) {
+            for &(peer, _) in &peers {
+                while self.may_ask(peer, now) {
                     let Some(swarm) = self.swarms.get_mut(&content) else { break };
                     let Some(party) = swarm.parties.get(&peer).filter(|party| !party.may_help) else { break };
                     let Some(range) = swarm.picker.pick_second(peer, &party.have, before) else { break };
-                    inflight += self.ask(peer, content, range, now);
+                    self.ask(peer, content, range, now);
                 }
             }
         }

@@ -574,6 +574,49 @@ fn open_late(theirs: PieceSet) {
 }
 
 #[test]
+fn haves_of_a_piece_that_many_hold_wait_and_all_are_told_when_the_last_piece_is_there() {
+    let (holders, listener) = ([1, 2, 3, 4].map(peer), peer(5));
+    let mut mesh = Mesh::new(config(0, ServeMode::Pull), 1);
+    mesh.handle(Timestamp::ZERO, four_pieces(9, true));
+    for other in holders.into_iter().chain([listener]) {
+        meet(&mut mesh, other, ServeMode::Pull);
+        mesh.handle(Timestamp::ZERO, Input::Received { peer: other, message: four_pieces_of(1, 9) });
+    }
+    let have = crate::wire::Have { channel: 1, pieces: (0..4).map(PieceIndex).collect() };
+    for holder in holders {
+        let message = Message::Have(have.clone());
+        mesh.handle(Timestamp::ZERO, Input::Received { peer: holder, message });
+    }
+    let mut asked: Vec<(PeerId, PieceRange)> = Vec::new();
+    let mut told = Vec::new();
+    // The first piece at once, the others in the order they were asked for, at these milliseconds.
+    for (millis, pieces) in [(10, 2), (900, 0), (1010, 0), (1100, 1), (1200, 1)] {
+        let now = Timestamp::from_millis(millis);
+        mesh.handle(now, Input::Timeout);
+        for piece in 0..=pieces {
+            for action in drained(&mut mesh) {
+                match action {
+                    Action::Send { peer, message: Message::Request(request) } => {
+                        asked.push((peer, request.range))
+                    }
+                    Action::Send { peer, message: Message::Have(have) } if peer == listener => {
+                        told.push((millis, have.pieces.len()));
+                    }
+                    _ => {}
+                }
+            }
+            if piece < pieces {
+                let ((from, range), ticket) = (asked.remove(0), Ticket(millis + piece));
+                let header = crate::wire::DataHeader { channel: 1, range };
+                mesh.handle(now, Input::DataReceived { peer: from, header, ticket });
+                mesh.handle(now, Input::Stored { ticket });
+            }
+        }
+    }
+    assert_eq!(told, [(1010, 2), (1200, 2)]);
+}
+
+#[test]
 fn pieces_of_several_ranges_arrive_whole() {
     let mut world = World::new(64, 20);
     world.geometry = Geometry::new(64 * 1_048_576 + 5, 1_048_576).unwrap();

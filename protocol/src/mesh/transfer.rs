@@ -106,18 +106,21 @@ impl Mesh {
         neighbour.hear_data(now);
         let range = header.range;
         let content = neighbour.channels.get(&header.channel).copied().filter(|_| neighbour.is_member());
-        let Some((content, swarm)) =
-            content.and_then(|content| Some((content, self.swarms.get_mut(&content)?)))
-        else {
+        let geometry = content.and_then(|content| self.swarms.get(&content)).map(|swarm| swarm.geometry);
+        let Some((content, geometry)) = content.zip(geometry) else {
             return self.actions.push_back(discard);
         };
-        if !swarm.geometry.is_valid(range) {
+        if !geometry.is_valid(range) {
             self.actions.push_back(discard);
             return self.violation(peer, "sent a range outside the artifact", now);
         }
-        let bytes = swarm.bytes(range);
-        let took = neighbour.budget.arrive(content, range, now);
+        let took = self.with_budget(peer, |budget| budget.arrive(content, range, now)).flatten();
         took.into_iter().for_each(|took| self.answer_time.sample(took));
+        let (Some(neighbour), Some(swarm)) = (self.neighbours.get_mut(&peer), self.swarms.get_mut(&content))
+        else {
+            return self.actions.push_back(discard);
+        };
+        let bytes = swarm.bytes(range);
         let was_asked = took.is_some();
         let is_grant = !was_asked && neighbour.mode == ServeMode::Grant;
         if !was_asked && !is_grant {
@@ -196,7 +199,10 @@ impl Mesh {
                 self.disconnect(from, reason, now);
             }
             StoreFault::NoSpace => self.on_intake(content, false, now),
-            StoreFault::Io => swarm.paused_until = now + DISK_PAUSE,
+            StoreFault::Io => {
+                swarm.paused_until = now + DISK_PAUSE;
+                self.pause(now + DISK_PAUSE);
+            }
         }
         self.pump_requests(now);
     }

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Serving, verifying and waiting: part of the delay that no ping sees.
 const SERVE_DELAY: Duration = Duration::from_millis(20);
 
+/// After a refusal nothing is asked of the peer for a moment.
+const DECLINED_PAUSE: Duration = Duration::from_millis(500);
+
 /// A range under way.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
@@ -77,9 +80,21 @@ impl Budget {
         self.take(content, range).is_some()
     }
 
-    /// The peer declined: nothing is asked of it for a moment.
-    pub fn declined(&mut self, now: Timestamp) {
-        self.paused_until = now + Duration::from_millis(500);
+    /// The peer declined a range: until when nothing is asked of it; `None` if it was not asked for.
+    pub fn decline(&mut self, content: ContentHash, range: PieceRange, now: Timestamp) -> Option<Timestamp> {
+        self.take(content, range)?;
+        self.paused_until = now + DECLINED_PAUSE;
+        Some(self.paused_until)
+    }
+
+    /// Nothing is asked of the peer until then.
+    pub fn paused_until(&self) -> Timestamp {
+        self.paused_until
+    }
+
+    /// When the range was asked for that is under way for the longest time.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.asked.iter().map(|asked| asked.at).min()
     }
 
     /// Takes out what is overdue for good.

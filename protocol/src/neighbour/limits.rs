@@ -22,6 +22,8 @@ pub struct Limits {
     pub overdue_min: Duration,
     /// Haves that are not urgent are gathered for at most so long.
     pub have_batch: Duration,
+    /// Those of a piece that many neighbours have.
+    pub have_batch_common: Duration,
     /// Time without progress after which a grantee counts as vanished.
     pub grantee_silence_min: Duration,
     /// Time after which a grantee that passes nothing on sits on its pieces.
@@ -32,7 +34,7 @@ pub struct Limits {
     pub serve_queue_max: usize,
     /// Data frames handed to the network at once for one peer.
     pub serve_active_per_peer: usize,
-    /// Interval of pings; four of them without any message end the connection.
+    /// Interval of pings to a silent neighbour; four of them without any message end the connection.
     pub ping_interval: Duration,
     /// Control messages that one peer may send in a second on average (four times as many in a burst).
     pub messages_per_second: u32,
@@ -78,6 +80,7 @@ impl Default for Limits {
             request_timeout_min: Duration::from_secs(3),
             overdue_min: Duration::from_millis(300),
             have_batch: Duration::from_millis(125),
+            have_batch_common: Duration::from_secs(1),
             grantee_silence_min: Duration::from_secs(3),
             spread_timeout_min: Duration::from_secs(2),
             credit_pieces: 64,

@@ -31,6 +31,9 @@ use rate::Bucket;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// A round trip is measured anew after this.
+const RTT_KEPT: Duration = Duration::from_secs(60);
+
 /// How far admission went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
@@ -89,6 +92,7 @@ pub struct Neighbour {
     ping: Option<(u32, Timestamp)>,
     ping_at: Timestamp,
     rtt_min: Option<Duration>,
+    rtt_at: Timestamp,
     heard_at: Timestamp,
     data_at: Timestamp,
 }
@@ -122,6 +126,7 @@ impl Neighbour {
             ping: None,
             ping_at: now,
             rtt_min: None,
+            rtt_at: now,
             heard_at: now,
             data_at: now,
         }
@@ -174,7 +179,7 @@ impl Neighbour {
         is_quiet && self.mode == ServeMode::Pull
     }
 
-    /// Looks at the clock; `next_ping` is when to look again after a ping.
+    /// Looks at the clock; `next_ping` is when to look again. A neighbour that speaks need not be asked whether it lives.
     pub fn liveness(
         &mut self,
         limits: &Limits,
@@ -188,8 +193,12 @@ impl Neighbour {
         if now < self.ping_at {
             return Liveness::Fine;
         }
-        self.ping = Some((nonce, now));
         self.ping_at = next_ping;
+        let is_measured = self.rtt_min.is_some() && now.since(self.rtt_at) < RTT_KEPT;
+        if is_measured && now.since(self.heard_at) < limits.ping_interval {
+            return Liveness::Fine;
+        }
+        self.ping = Some((nonce, now));
         Liveness::Ping
     }
 
@@ -203,6 +212,41 @@ impl Neighbour {
         if let Some((_, at)) = self.ping.take_if(|(sent, _)| *sent == nonce) {
             let rtt = now.since(at);
             self.rtt_min = Some(self.rtt_min.map_or(rtt, |known| known.min(rtt)));
+            self.rtt_at = now;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_neighbour_that_speaks_is_pinged_once_a_minute_and_a_silent_one_until_it_is_gone() {
+        let limits = Limits::default();
+        let mut neighbour = Neighbour::new(&limits, Timestamp::ZERO);
+        let at = |second: u64| Timestamp::from_millis(second * 1000);
+        let mut pinged = Vec::new();
+        for second in 0..200 {
+            let now = at(second);
+            if second < 130 {
+                neighbour.hear(&Message::Pong(0), now);
+            }
+            match neighbour.liveness(&limits, second as u32, now + limits.ping_interval, now) {
+                Liveness::Fine => {}
+                Liveness::Silent => {
+                    assert!((149..=155).contains(&second), "{second}");
+                    break;
+                }
+                Liveness::Ping => {
+                    pinged.push(second);
+                    if second < 130 {
+                        neighbour.pong(second as u32, now + Duration::from_millis(3));
+                    }
+                }
+            }
+        }
+        assert_eq!(pinged, [0, 65, 130, 135, 140, 145]);
+        assert_eq!(neighbour.rtt(), Duration::from_millis(3));
     }
 }

@@ -6,6 +6,8 @@
 //! ```
 //! Bucket `a` is `order[ends[a-1]..ends[a]]`. A piece that moves between buckets lands at a random place in the new one.
 
+use crate::geometry::PieceIndex;
+use crate::piece_set::PieceSet;
 use crate::rng::Prng;
 
 const ABSENT: u32 = u32::MAX;
@@ -16,12 +18,14 @@ pub struct RarityOrder {
     order: Vec<u32>,
     place: Vec<u32>,
     ends: Vec<u32>,
+    present: PieceSet,
 }
 
 impl RarityOrder {
     /// An empty order over `pieces`.
     pub fn new(pieces: u32) -> Self {
-        Self { order: Vec::new(), place: vec![ABSENT; pieces as usize], ends: vec![0] }
+        let place = vec![ABSENT; pieces as usize];
+        Self { order: Vec::new(), place, ends: vec![0], present: PieceSet::empty(pieces) }
     }
 
     /// How many pieces are in it.
@@ -44,9 +48,21 @@ impl RarityOrder {
         self.order.iter().copied()
     }
 
+    /// The rarest piece that `theirs` has, too.
+    pub fn first_in(&self, theirs: &PieceSet) -> Option<u32> {
+        // In the order every n-th piece or so is common to both; where few are, they are looked at instead.
+        let common = self.present.count_common(theirs) as usize;
+        if common * common < self.order.len() {
+            let common = self.present.iter_common(theirs).map(|piece| piece.0);
+            return common.min_by_key(|piece| self.place[*piece as usize]);
+        }
+        self.iter().find(|piece| theirs.contains(PieceIndex(*piece)))
+    }
+
     /// Adds an absent piece.
     pub fn insert(&mut self, piece: u32, availability: u16, rng: &mut Prng) {
         self.grow(availability);
+        self.present.insert(PieceIndex(piece));
         let mut hole = self.order.len();
         self.order.push(piece);
         for bucket in (usize::from(availability) + 1..self.ends.len()).rev() {
@@ -64,6 +80,7 @@ impl RarityOrder {
 
     /// Takes a present piece out.
     pub fn remove(&mut self, piece: u32, availability: u16) {
+        self.present.remove(PieceIndex(piece));
         let mut hole = self.place[piece as usize] as usize;
         for bucket in usize::from(availability)..self.ends.len() {
             let last = self.ends[bucket] as usize - 1;

@@ -127,7 +127,7 @@ impl Picker {
         let piece = match begun {
             Some(piece) => piece,
             None => {
-                let piece = self.first_missing(theirs)?;
+                let piece = self.order.first_in(theirs)?;
                 self.activate(piece);
                 piece
             }
@@ -231,10 +231,6 @@ impl Picker {
             self.order.insert(piece.0, self.availability[piece.0 as usize], rng);
         }
         lost
-    }
-
-    fn first_missing(&self, theirs: &PieceSet) -> Option<u32> {
-        self.order.iter().find(|&piece| theirs.contains(PieceIndex(piece)))
     }
 
     fn activate(&mut self, piece: u32) {

@@ -16,6 +16,8 @@ pub(super) type LinkId = u32;
 /// A transfer that is under way.
 pub(super) type FlowId = u32;
 
+/// The bottleneck of a flow that has no rate yet.
+const NO_LINK: LinkId = LinkId::MAX;
 /// Links of one path at most: a device's, up to two between segments, a device's.
 const PATH_MAX: usize = 4;
 
@@ -68,6 +70,8 @@ struct Flow {
     remaining: f64,
     /// Bytes per nanosecond.
     rate: f64,
+    /// The full link that holds it back.
+    bottleneck: LinkId,
     since: Nanos,
     bytes: u64,
     owner: u64,
@@ -106,12 +110,17 @@ impl Network {
     /// Changes the rate of a link; with 0 its flows stand still.
     pub(super) fn set_rate(&mut self, link: LinkId, bits_per_second: u64, now: Nanos) {
         self.links[link as usize].capacity = bits_per_second as f64 / 8e9;
+        self.links[link as usize]
+            .flows
+            .iter()
+            .for_each(|flow| self.flows[*flow as usize].bottleneck = NO_LINK);
         self.share(&[link], now);
     }
 
     /// Begins to send; `owner` comes back at the end.
     pub(super) fn start(&mut self, path: Path, bytes: u64, owner: u64, now: Nanos) -> FlowId {
-        let flow = Flow { path, remaining: bytes as f64, rate: 0.0, since: now, bytes, owner };
+        let flow =
+            Flow { path, remaining: bytes as f64, rate: 0.0, bottleneck: NO_LINK, since: now, bytes, owner };
         let id = match self.free.pop() {
             Some(id) => {
                 self.flows[id as usize] = flow;
@@ -174,8 +183,16 @@ impl Network {
         match self.sharing {
             Sharing::Exact => {
                 let mut filling = std::mem::take(&mut self.filling);
-                filling.fill(from, &self.links, &self.flows);
-                filling.results().for_each(|(flow, rate)| self.set_flow_rate(flow, rate, now));
+                let here = from.iter().flat_map(|link| &self.links[*link as usize].flows).copied();
+                let is_touched = |flow: &FlowId| {
+                    let bottleneck = self.flows[*flow as usize].bottleneck;
+                    bottleneck == NO_LINK || from.contains(&bottleneck)
+                };
+                filling.fill(here.filter(is_touched), &self.links, &self.flows);
+                for (flow, rate, bottleneck) in filling.results() {
+                    self.flows[flow as usize].bottleneck = bottleneck;
+                    self.set_flow_rate(flow, rate, now);
+                }
                 self.filling = filling;
             }
             Sharing::Local => {
