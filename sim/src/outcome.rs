@@ -133,6 +133,18 @@ impl Mark {
     }
 }
 
+/// Names that a sentence says before it counts.
+const NAMES_MAX: usize = 8;
+
+/// A list of names for a sentence: a few of them, and how many more there are.
+pub fn listed<S: AsRef<str>>(names: &[S]) -> String {
+    let shown: Vec<&str> = names.iter().take(NAMES_MAX).map(AsRef::as_ref).collect();
+    match names.len().saturating_sub(NAMES_MAX) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// What the seeder is called beside the devices.
 pub const SEEDER: &str = "seeder";
 

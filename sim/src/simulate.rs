@@ -150,8 +150,9 @@ pub fn table(plan: &Plan, done: &[Done]) -> String {
         let cells = figures.map(|f| f.map_or_else(|| format!("{:>10}", "-"), |f| format!("{f:>10.4}")));
         format!("{name:>8}{}\n", cells.concat())
     };
+    let network = done.first().map_or("", |done| &done.outcome.network);
     let heads = ["median s", "p99 s", "last s", "ratio", "seeder", "total"].map(|head| format!("{head:>10}"));
-    let mut table = format!("{:>8}{}\n", "seed", heads.concat());
+    let mut table = format!("plan {}, {network}\n\n{:>8}{}\n", plan.name, "seed", heads.concat());
     let rows: Vec<[Option<f64>; 6]> = done.iter().map(|done| figures(&done.outcome.report)).collect();
     for (done, figures) in done.iter().zip(&rows) {
         table += &row(done.outcome.seed.unwrap_or_default().to_string(), *figures);
@@ -164,7 +165,7 @@ pub fn table(plan: &Plan, done: &[Done]) -> String {
     let Oracle { lower_bound_seconds, pipeline_seconds, .. } = Oracle::new(plan);
     table += &row("bound".into(), [None, None, lower_bound_seconds, Some(1.0), Some(1.0), Some(1.0)]);
     if pipeline_seconds.is_some() {
-        table += &row("pieces".into(), [None, None, pipeline_seconds, None, None, None]);
+        table += &row("optimum".into(), [None, None, pipeline_seconds, None, None, None]);
     }
     table
 }

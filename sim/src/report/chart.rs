@@ -13,7 +13,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 const WIDTH: u32 = 480;
 const HEIGHT: u32 = 280;
 /// The library makes letters smaller by a quarter.
-const LETTER_SIZE: u32 = 17;
+const LETTER_SIZE: u32 = 18;
 
 /// A point of a plot.
 pub(super) type Dot = (f64, f64);
@@ -21,8 +21,27 @@ pub(super) type Dot = (f64, f64);
 /// From 0 to `end`, with its unit.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Axis {
-    pub(super) name: &'static str,
-    pub(super) end: f64,
+    name: &'static str,
+    end: f64,
+    /// It counts: there is nothing to say between two numbers.
+    is_count: bool,
+}
+
+impl Axis {
+    /// An axis of a quantity.
+    pub(super) fn of(name: &'static str, end: f64) -> Self {
+        Self { name, end, is_count: false }
+    }
+
+    /// An axis of things that are counted.
+    pub(super) fn counting(name: &'static str, end: f64) -> Self {
+        Self { name, end, is_count: true }
+    }
+
+    fn label(&self, value: f64) -> String {
+        let is_between = (value - value.round()).abs() > 1e-6;
+        if self.is_count && is_between { String::new() } else { tick(value) }
+    }
 }
 
 /// What is drawn; the first layer lies lowest.
@@ -97,8 +116,8 @@ impl Plot {
             .y_labels(6)
             .x_desc(self.x.name)
             .y_desc(self.y.name)
-            .x_label_formatter(&|value| tick(*value))
-            .y_label_formatter(&|value| tick(*value))
+            .x_label_formatter(&|value| self.x.label(*value))
+            .y_label_formatter(&|value| self.y.label(*value))
             .draw()?;
         let (x_end, y_end) = (end(&self.x), end(&self.y));
         self.layers.iter().try_for_each(|layer| draw_layer(&mut context, layer, x_end, y_end))
@@ -157,7 +176,7 @@ mod tests {
     use super::*;
 
     fn plot(layers: Vec<Layer>) -> Plot {
-        Plot { x: Axis { name: "seconds", end: 10.0 }, y: Axis { name: "%", end: 100.0 }, layers }
+        Plot { x: Axis::of("seconds", 10.0), y: Axis::of("%", 100.0), layers }
     }
 
     #[test]
@@ -169,6 +188,15 @@ mod tests {
         for text in ["seconds", "%", "\n10\n", "\n100\n", "\nA\n"] {
             assert!(inside.contains(text), "{text:?} is missing from {inside}");
         }
+    }
+
+    #[test]
+    fn an_axis_that_counts_has_no_marks_between_two_numbers() {
+        let axes = [Axis::counting("devices", 3.0), Axis::of("seconds", 3.0)];
+        assert_eq!(
+            axes.map(|axis| (axis.label(0.5), axis.label(2.0))),
+            [(String::new(), "2".into()), ("0.5".into(), "2".into())]
+        );
     }
 
     #[test]
@@ -184,7 +212,7 @@ mod tests {
             Layer::Bound { x: 5.0, ink },
         ];
         assert!(plot(layers).draw().unwrap().0.matches("#1F6FC4").count() > 7);
-        let nothing = Plot { x: Axis { name: "", end: 0.0 }, ..plot(Vec::new()) };
+        let nothing = Plot { x: Axis::of("", 0.0), ..plot(Vec::new()) };
         assert!(nothing.draw().is_ok());
     }
 }

@@ -59,7 +59,7 @@ fn figure(title: &'static str, says: String, curves: [Vec<(f64, f64)>; 2], both:
         says,
         plot: Plot {
             x: figures::time_axis(end),
-            y: Axis { name: "%", end: 100.0 },
+            y: Axis::of("%", 100.0),
             layers: bounds.into_iter().chain(layers).collect(),
         },
         legend,

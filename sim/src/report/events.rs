@@ -2,7 +2,7 @@
 
 use super::chart::Layer;
 use super::number::seconds;
-use crate::outcome::{Happening, Mark};
+use crate::outcome::{Happening, Mark, listed};
 
 /// With more events than the alphabet has letters, lines alone are drawn.
 const LETTERS: usize = 26;
@@ -10,8 +10,6 @@ const LETTERS: usize = 26;
 const SHOWN_MAX: usize = 200;
 /// What is so close together happens at the same time.
 const SAME_SECONDS: f64 = 0.001;
-/// Names that a list shows before it counts.
-const NAMES_MAX: usize = 8;
 
 /// A moment of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +30,7 @@ pub(super) fn moments(marks: &[Mark]) -> Vec<Moment> {
     let moment = |(mark, letter): (&Mark, String)| Moment {
         letter,
         at: seconds(mark.seconds),
-        what: format!("{} {}", names(&mark.who), words(mark.event)),
+        what: format!("{} {}", listed(&mark.who), words(mark.event)),
     };
     marks.iter().zip(letters(marks)).map(moment).collect()
 }
@@ -56,14 +54,6 @@ fn letters(marks: &[Mark]) -> Vec<String> {
         char::from(b'A' + moments - 1).to_string()
     };
     (0..marks.len().min(SHOWN_MAX)).map(letter).collect()
-}
-
-fn names(who: &[String]) -> String {
-    let shown = who.iter().take(NAMES_MAX).cloned().collect::<Vec<_>>().join(", ");
-    match who.len().checked_sub(NAMES_MAX).filter(|more| *more > 0) {
-        Some(more) => format!("{shown} and {more} more"),
-        None => shown,
-    }
 }
 
 /// What happened to somebody, after the names.

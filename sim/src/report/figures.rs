@@ -8,6 +8,8 @@ use crate::outcome::Oracle;
 
 /// Room to the right of the last event of a plot.
 pub(super) const ROOM: f64 = 1.04;
+/// With more bars than this there is no room between them.
+const GAPS_MAX: usize = 25;
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// How something is drawn.
@@ -15,7 +17,10 @@ const MIB: f64 = 1024.0 * 1024.0;
 pub(super) enum Key {
     Line,
     Dashes,
+    /// Pale, with a line around it.
+    Area,
     Fill,
+    Dot,
 }
 
 /// A plot and its words.
@@ -41,7 +46,7 @@ fn time_end(view: View<'_>) -> f64 {
 }
 
 pub(super) fn time_axis(end: f64) -> Axis {
-    Axis { name: "seconds from the seeder's start", end }
+    Axis::of("seconds from the seeder's start", end)
 }
 
 /// The bound as a line upwards, with its legend.
@@ -70,7 +75,7 @@ fn over_time(view: View<'_>) -> Figure {
     let complete = Layer::Line { dots, ink: Ink::First, width: 3 };
     let mut legend = vec![
         (Ink::First, Key::Line, "devices that are complete".into()),
-        (Ink::Second, Key::Fill, "bytes that the devices hold".into()),
+        (Ink::Second, Key::Area, "bytes that the devices hold".into()),
     ];
     legend.extend(bound_legend);
     legend.extend(marks_key(view));
@@ -85,7 +90,7 @@ fn over_time(view: View<'_>) -> Figure {
         ),
         plot: Plot {
             x: time_axis(end),
-            y: Axis { name: "%", end: 100.0 },
+            y: Axis::of("%", 100.0),
             layers: [vec![held], bound_layers, events::layers(&view.outcome.marks).collect(), vec![complete]]
                 .concat(),
         },
@@ -101,18 +106,25 @@ fn uplink(view: View<'_>) -> Option<Figure> {
     }
     let capacity = view.plan.seeder.up.0 as f64 / 1e6;
     let sent = view.outcome.curve.last().map_or(0, |point| point.seeder_bytes);
+    let has_free_bytes = view.outcome.seed.is_some() && highest > capacity * 1.01;
+    let too_much =
+        if has_free_bytes { " Control messages are counted, and take no room in the model." } else { "" };
     let mut legend = vec![
-        (Ink::First, Key::Fill, "bytes on its link, headers and hashes too".into()),
+        (Ink::First, Key::Area, "bytes on its link, headers and hashes too".into()),
         (Ink::Bound, Key::Dashes, format!("what it can carry, {}", view.plan.seeder.up)),
     ];
     legend.extend(marks_key(view));
     let layers = vec![Layer::Area { dots, ink: Ink::First }, Layer::Level { y: capacity, ink: Ink::Bound }];
     Some(Figure {
         title: "The seeder's uplink over time",
-        says: format!("It sent {} in {}.", bytes(sent), seconds(series::end_of(view.outcome))),
+        says: format!(
+            "It sent {} of the artifact in {}.{too_much}",
+            bytes(sent),
+            seconds(series::end_of(view.outcome))
+        ),
         plot: Plot {
             x: time_axis(time_end(view)),
-            y: Axis { name: "Mbit/s", end: highest.max(capacity) * 1.1 },
+            y: Axis::of("Mbit/s", highest.max(capacity) * 1.1),
             layers: layers.into_iter().chain(events::layers(&view.outcome.marks)).collect(),
         },
         legend,
@@ -130,7 +142,8 @@ fn sources(view: View<'_>) -> Option<Figure> {
     let stacked = |low: fn(&series::Sources) -> f64, part: fn(&series::Sources) -> f64, ink| {
         let corner = |(at, bar): (usize, &series::Sources)| {
             let width = report.devices as f64 / bars.len() as f64;
-            let (left, right) = (at as f64 * width, (at as f64 + 0.86) * width);
+            let filled = if bars.len() > GAPS_MAX { 1.0 } else { 0.86 };
+            let (left, right) = (at as f64 * width, (at as f64 + filled) * width);
             let below = low(bar) / MIB;
             ((left, below), (right, below + part(bar) / MIB))
         };
@@ -147,17 +160,17 @@ fn sources(view: View<'_>) -> Option<Figure> {
             format!("received twice, {} in all", bytes(report.duplicate_bytes)),
         ));
     }
+    let twice = match report.repair_bytes {
+        0 => "the seeder sent nothing twice".to_owned(),
+        again => format!("the seeder sent {} a second time", bytes(again)),
+    };
     let groups = if bars.len() < report.per_device.len() { " Each bar is the mean of a group." } else { "" };
     Some(Figure {
         title: "Where the bytes came from",
-        says: format!(
-            "{} of them came from other devices; the seeder sent {} a second time.{groups}",
-            percent(report.peer_share),
-            bytes(report.repair_bytes)
-        ),
+        says: format!("{} of them came from other devices; {twice}.{groups}", percent(report.peer_share)),
         plot: Plot {
-            x: Axis { name: "devices, the first to be complete at the left", end: report.devices as f64 },
-            y: Axis { name: "MiB", end: highest / MIB * 1.05 },
+            x: Axis::counting("devices, the first to be complete at the left", report.devices as f64),
+            y: Axis::of("MiB", highest / MIB * 1.05),
             layers: vec![
                 stacked(|_| 0.0, |bar| bar.from_seeder, Ink::First),
                 stacked(|bar| bar.from_seeder, |bar| bar.from_peers, Ink::Second),
@@ -180,15 +193,15 @@ fn copies(view: View<'_>) -> Option<Figure> {
         |(at, copies): (usize, &f64)| [(at as f64 * width, *copies), ((at + 1) as f64 * width, *copies)];
     let dots: Vec<Dot> = copies.iter().enumerate().flat_map(step).collect();
     let legend = vec![
-        (Ink::First, Key::Fill, "copies that the seeder sent".into()),
+        (Ink::First, Key::Area, "copies that the seeder sent".into()),
         (Ink::Bound, Key::Dashes, "one copy: enough, if nobody who holds it vanishes".into()),
     ];
     Some(Figure {
         title: "Copies of each piece",
         says: copies_sentence(copies, width > 1.0),
         plot: Plot {
-            x: Axis { name: "pieces, in the order of the artifact", end: pieces },
-            y: Axis { name: "copies", end: most.max(1.0) * 1.2 },
+            x: Axis::counting("pieces, in the order of the artifact", pieces),
+            y: Axis::of("copies", most.max(1.0) * 1.2),
             layers: vec![Layer::Area { dots, ink: Ink::First }, Layer::Level { y: 1.0, ink: Ink::Bound }],
         },
         legend,

@@ -96,8 +96,11 @@ fn figure((number, figure): (usize, &Figure)) -> anyhow::Result<Markup> {
                 @for (ink, key, what) in &figure.legend {
                     li {
                         svg.key.(ink.class()).(key_class(*key)) viewBox="0 0 24 12" aria-hidden="true" {
-                            @if *key == Key::Fill { rect x="1" y="1" width="22" height="10" {} }
-                            @else { line x1="1" y1="6" x2="23" y2="6" {} }
+                            @match key {
+                                Key::Fill | Key::Area => rect x="1" y="1" width="22" height="10" {},
+                                Key::Dot => circle cx="12" cy="6" r="4" {},
+                                Key::Line | Key::Dashes => line x1="1" y1="6" x2="23" y2="6" {},
+                            }
                         }
                         " " (what)
                     }
@@ -111,7 +114,8 @@ fn key_class(key: Key) -> &'static str {
     match key {
         Key::Line => "line",
         Key::Dashes => "dashes",
-        Key::Fill => "fill",
+        Key::Area => "area",
+        Key::Fill | Key::Dot => "fill",
     }
 }
 

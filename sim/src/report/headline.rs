@@ -28,14 +28,11 @@ fn came_of(view: View<'_>) -> Option<String> {
         (None, None) => return None,
         (Some(last), None) => format!("All {all} are complete after {}.", seconds(last)),
         (last, Some(slowest)) => {
-            let first = report.devices - late.len();
-            let fleet = last.map_or(String::new(), |last| {
-                format!(
-                    "{} from the start complete after {}; ",
-                    counted(first, "device", "devices"),
-                    seconds(last)
-                )
-            });
+            let first = counted(report.devices - late.len(), "device", "devices");
+            let fleet = last.map_or_else(
+                || "All are complete, ".into(),
+                |last| format!("All {first} there from the start are complete after {}, ", seconds(last)),
+            );
             let late = counted(late.len(), "late device", "late devices");
             format!("{fleet}{late} at most {} after joining.", seconds(slowest))
         }

@@ -23,7 +23,7 @@ mod terminal;
 pub use comparison::page as comparison_page;
 pub use seeds::page as seeds_page;
 pub use single::page;
-pub use terminal::{drawn, summary};
+pub use terminal::{drawn, drawn_of, summary};
 
 use crate::outcome::Outcome;
 use crate::plan::Plan;

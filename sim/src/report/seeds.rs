@@ -16,7 +16,9 @@ const FAILURES_MAX: usize = 20;
 
 /// The page; without a run there is nothing to show.
 pub fn page(plan: &Plan, outcomes: &[&Outcome]) -> anyhow::Result<String> {
-    let Some(first) = outcomes.first() else { anyhow::bail!("no run, no report") };
+    let last = |outcome: &&&Outcome| outcome.report.last_device_seconds.unwrap_or(f64::INFINITY);
+    let slowest = outcomes.iter().max_by(|a, b| last(a).total_cmp(&last(b)));
+    let Some((first, slowest)) = outcomes.first().zip(slowest) else { anyhow::bail!("no run, no report") };
     let rows: Vec<Vec<String>> = outcomes.iter().take(SHOWN_MAX).map(|outcome| row(outcome)).collect();
     let heads = ["seed", "complete", "median", "last device", "time ratio", "seeder copies", "total copies"];
     let left_off = outcomes.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0);
@@ -25,12 +27,12 @@ pub fn page(plan: &Plan, outcomes: &[&Outcome]) -> anyhow::Result<String> {
         @for sentence in sentences(outcomes) { p.headline { (sentence) } }
         @if let Some(pipeline) = headline::pipeline(&first.oracle) { p.headline { (pipeline) } }
         (frame::failures(outcomes, FAILURES_MAX))
-        (frame::figures(&[spread(first, outcomes), times(first, outcomes), copies(outcomes)])?)
+        (frame::figures(&[spread(first, outcomes), times(first, outcomes), sent(outcomes), received(outcomes)])?)
         section {
             h2 { "Each seed" }
             (frame::table(&heads, &rows))
             @if let Some(more) = left_off { p { "and " (more) " more" } }
-            p { "One of them in full: " code { (first.command) " --report FILE.html" } }
+            p { "The slowest of them in full: " code { (slowest.command) " --report FILE.html" } }
         }
         section { h2 { "How it was run" } p { (first.network) } (frame::plan(&plan.text)) }
     };
@@ -82,7 +84,7 @@ fn spread(first: &Outcome, outcomes: &[&Outcome]) -> Figure {
     let (bounds, bound_legend) = figures::bound(&first.oracle);
     let mut legend = vec![
         (Ink::First, Key::Line, "devices that are complete, the middle of the runs".into()),
-        (Ink::First, Key::Fill, "from the slowest to the fastest run".into()),
+        (Ink::First, Key::Area, "from the slowest to the fastest run".into()),
     ];
     legend.extend(bound_legend);
     let band = Layer::Band { edges: spread.edges, ink: Ink::First };
@@ -92,7 +94,7 @@ fn spread(first: &Outcome, outcomes: &[&Outcome]) -> Figure {
         says: format!("{}, one curve each.", counted(outcomes.len(), "run", "runs")),
         plot: Plot {
             x: figures::time_axis(end),
-            y: Axis { name: "%", end: 100.0 },
+            y: Axis::of("%", 100.0),
             layers: [vec![band], bounds, vec![median]].concat(),
         },
         legend,
@@ -110,7 +112,7 @@ fn dots(outcomes: &[&Outcome], value: fn(&RunReport) -> Option<f64>) -> (Vec<(f6
 }
 
 fn runs_axis(outcomes: &[&Outcome]) -> Axis {
-    Axis { name: "runs, in the order of their seeds", end: outcomes.len() as f64 }
+    Axis::counting("runs, in the order of their seeds", outcomes.len() as f64)
 }
 
 fn times(first: &Outcome, outcomes: &[&Outcome]) -> Figure {
@@ -123,34 +125,47 @@ fn times(first: &Outcome, outcomes: &[&Outcome]) -> Figure {
     } else {
         format!("From {} to {}.", seconds(low), seconds(high))
     };
-    let mut legend = vec![(Ink::First, Key::Fill, "the last device of a run".to_owned())];
+    let mut legend = vec![(Ink::First, Key::Dot, "the last device of a run".to_owned())];
     legend.extend(bound.map(|bound| (Ink::Bound, Key::Dashes, format!("lower bound, {}", seconds(bound)))));
     Figure {
         title: "The last device of each run",
         says,
         plot: Plot {
             x: runs_axis(outcomes),
-            y: Axis { name: "seconds", end: highest.max(bound.unwrap_or(0.0)) * 1.15 },
+            y: Axis::of("seconds", highest.max(bound.unwrap_or(0.0)) * 1.15),
             layers: level.into_iter().chain([Layer::Dots { dots, ink: Ink::First }]).collect(),
         },
         legend,
     }
 }
 
-fn copies(outcomes: &[&Outcome]) -> Figure {
-    let (dots, highest) = dots(outcomes, |report| Some(report.seeder_copies));
+fn sent(outcomes: &[&Outcome]) -> Figure {
+    let what = "artifact bytes that it sent ÷ artifact";
+    copies("What each run cost the seeder", what, outcomes, |report| Some(report.seeder_copies))
+}
+
+fn received(outcomes: &[&Outcome]) -> Figure {
+    let what = "bytes that a device received ÷ artifact, the mean";
+    copies("What the devices received", what, outcomes, |report| Some(report.total_copies))
+}
+
+/// Copies of each run, held against one.
+fn copies(
+    title: &'static str,
+    what: &str,
+    outcomes: &[&Outcome],
+    value: fn(&RunReport) -> Option<f64>,
+) -> Figure {
+    let (dots, highest) = dots(outcomes, value);
     let (low, high) = range(&dots.iter().map(|(_, value)| *value).collect::<Vec<f64>>());
     Figure {
-        title: "What each run cost the seeder",
+        title,
         says: format!("From {} to {} copies.", ratio(low), ratio(high)),
         plot: Plot {
             x: runs_axis(outcomes),
-            y: Axis { name: "copies", end: highest.max(1.0) * 1.15 },
+            y: Axis::of("copies", highest.max(1.0) * 1.15),
             layers: vec![Layer::Level { y: 1.0, ink: Ink::Bound }, Layer::Dots { dots, ink: Ink::Second }],
         },
-        legend: vec![
-            (Ink::Second, Key::Fill, "artifact bytes that it sent ÷ artifact".into()),
-            (Ink::Bound, Key::Dashes, "one copy".into()),
-        ],
+        legend: vec![(Ink::Second, Key::Dot, what.into()), (Ink::Bound, Key::Dashes, "one copy".into())],
     }
 }

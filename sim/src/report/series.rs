@@ -55,7 +55,9 @@ pub(super) fn held(curve: &[Point]) -> Vec<Dot> {
     let stride = curve.len().div_ceil(STEPS_MAX).max(1);
     let last = curve.len().saturating_sub(1);
     let kept = curve.iter().enumerate().filter(|(at, _)| at % stride == 0 || *at == last);
-    kept.map(|(_, point)| (point.seconds, point.fraction * 100.0)).collect()
+    let dots = kept.map(|(_, point)| (point.seconds, point.fraction * 100.0));
+    let origin = curve.first().filter(|point| point.seconds > 0.0).map(|_| (0.0, 0.0));
+    origin.into_iter().chain(dots).collect()
 }
 
 /// The rate on the seeder's link in Mbit/s, in steps, averaged over stretches of time.
@@ -189,6 +191,15 @@ mod tests {
         let bars = sources(&report(&[None, Some(2.0), Some(1.0)]));
         let order: Vec<f64> = bars.iter().map(|bar| bar.from_seeder).collect();
         assert_eq!(order, [2.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn bytes_are_held_from_nothing_to_the_last_sample() {
+        assert_eq!(held(&[point(1.0, 0), point(5.0, 0)]), [(0.0, 0.0), (1.0, 10.0), (5.0, 50.0)]);
+        assert_eq!(held(&[]), []);
+        let long: Vec<Point> = (0..1200).map(|at| point(f64::from(at), 0)).collect();
+        let dots = held(&long);
+        assert!(dots.len() <= STEPS_MAX + 1 && dots.last() == Some(&(1199.0, 11_990.0)), "{}", dots.len());
     }
 
     #[test]

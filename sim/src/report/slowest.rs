@@ -46,7 +46,7 @@ fn reasons(view: View<'_>, at: usize, device: &DeviceReport) -> Vec<String> {
     let mut facts: Vec<(f64, String)> = [
         (away, format!("was not running for {}", seconds(away))),
         (cut, format!("its link was down for {}", seconds(cut))),
-        (idle, format!("waited for pieces, nothing on its way, for {}", seconds(idle))),
+        (idle, format!("no piece was on its way to it for {} in all", seconds(idle))),
     ]
     .into_iter()
     .filter(|(time, _)| *time >= taken * PART_MIN)

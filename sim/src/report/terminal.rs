@@ -29,7 +29,15 @@ pub fn summary(plan: &Plan, outcome: &Outcome) -> String {
 
 /// The seed and each drawn option, in one line.
 pub fn drawn(outcome: &Outcome) -> String {
-    let seed = outcome.seed.map(|seed| format!("seed {seed}"));
+    said(outcome, outcome.seed.map(|seed| format!("seed {seed}")))
+}
+
+/// The same for runs with all seeds from the first to the last.
+pub fn drawn_of(outcome: &Outcome, [first, last]: [u64; 2]) -> String {
+    said(outcome, Some(format!("seeds {first}..{last}")))
+}
+
+fn said(outcome: &Outcome, seed: Option<String>) -> String {
     let options = outcome.options.iter().map(|(name, value)| format!("{name} {value}"));
     seed.into_iter().chain(options).collect::<Vec<_>>().join(", ")
 }

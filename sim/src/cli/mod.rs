@@ -2,6 +2,8 @@
 //!
 //! Exit codes: see `EXAMPLES`, which `--help` shows.
 
+mod show;
+
 use crate::compare::Comparison;
 use crate::lab::{self, Options};
 use crate::outcome::Outcome;
@@ -13,8 +15,7 @@ use crate::world;
 use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use std::fs::File;
-use std::io::Write;
+use show::{Page, print_runs, say_failures};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -262,53 +263,5 @@ fn replay(path: &Path) -> anyhow::Result<ExitCode> {
             println!("  recorded: {recorded}\n  now:      {now}");
             Ok(ExitCode::FAILURE)
         }
-    }
-}
-
-/// A page whose file was there before the run, so that a run is not lost for a wrong name.
-struct Page {
-    path: PathBuf,
-    file: File,
-}
-
-impl Page {
-    fn create(path: PathBuf) -> anyhow::Result<Self> {
-        let file =
-            File::create(&path).with_context(|| format!("cannot write the report {}", path.display()))?;
-        Ok(Self { path, file })
-    }
-
-    fn write(mut self, page: String) -> anyhow::Result<()> {
-        let written = self.file.write_all(page.as_bytes());
-        written.with_context(|| format!("the report {} is not complete", self.path.display()))?;
-        eprintln!("samara-sim: the report is in {}", self.path.display());
-        Ok(())
-    }
-}
-
-fn print_runs(plan: &Plan, done: &[Done], json: bool) -> anyhow::Result<()> {
-    let outcomes: Vec<&Outcome> = done.iter().map(|done| &done.outcome).collect();
-    match done {
-        [one] if json => println!("{}", serde_json::to_string_pretty(&one.outcome)?),
-        [one] => {
-            let Done { outcome, digest, inputs } = one;
-            print!("{}", report::summary(plan, outcome));
-            println!("\n{}; {inputs} decisions, digest {digest:016x}", report::drawn(outcome));
-        }
-        _ if json => println!("{}", serde_json::to_string_pretty(&outcomes)?),
-        many => print!("{}", simulate::table(plan, many)),
-    }
-    outcomes.into_iter().for_each(say_failures);
-    Ok(())
-}
-
-/// What is not as the plan expects, and the command that repeats it.
-fn say_failures(outcome: &Outcome) {
-    let seed = outcome.seed.map_or_else(String::new, |seed| format!(" with seed {seed}"));
-    for failure in &outcome.failures {
-        eprintln!("samara-sim: {}{seed}: {failure}", outcome.plan);
-    }
-    if !outcome.is_met() {
-        eprintln!("samara-sim: repeat it with: {}", outcome.command);
     }
 }
