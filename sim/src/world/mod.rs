@@ -183,7 +183,7 @@ impl World {
             {
                 break;
             }
-            if self.handled - reported >= 1 << 20 {
+            if self.handled - reported >= 1 << 18 {
                 reported = self.handled;
                 progress(self.fraction());
             }
