@@ -40,7 +40,7 @@ fn tiles(outcome: &Outcome) -> Vec<(&'static str, String)> {
     let report = &outcome.report;
     let known = |value: Option<f64>, show: fn(f64) -> String| value.map_or_else(|| "–".into(), show);
     vec![
-        ("complete", format!("{} of {}", report.verified, report.devices)),
+        ("complete", format!("{} / {}", report.verified, report.devices)),
         ("last device", known(report.last_device_seconds, seconds)),
         ("lower bound", known(outcome.oracle.lower_bound_seconds, seconds)),
         ("time ratio", known(report.time_ratio, ratio)),
