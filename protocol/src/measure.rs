@@ -17,19 +17,76 @@ pub struct LinkRates {
     pub down: u64,
 }
 
-/// The fastest any schedule can bring `artifact_bytes` from one seeder to all of `devices`, in seconds.
+/// What no schedule can get around.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// The seeder must send every byte once: F/u_s.
+    SeederUplink,
+    /// The device with the slowest downlink must receive every byte: F/d_min.
+    SlowestDownlink,
+    /// All uplinks together must carry a copy for each device: N·F/(u_s+Σu_i).
+    AllUplinks,
+}
+
+/// The fastest any schedule can be, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LowerBound {
+    /// From the seeder's start until the last device has everything.
+    pub seconds: f64,
+    /// The largest of the three bounds; of equal ones the first.
+    pub limit: Limit,
+}
+
+/// The fastest any schedule can bring `artifact_bytes` from one seeder to all of `devices`.
 ///
 /// `max(F/u_s, F/d_min, N·F/(u_s+Σu_i))`, the fluid bound of Kumar and Ross (2006). It knows no headers: with an MTU
 /// of 1500 TCP alone stays 4.6 % above it. `None` without devices, or where a rate is zero.
-pub fn lower_bound_seconds(artifact_bytes: u64, seeder_up: u64, devices: &[LinkRates]) -> Option<f64> {
+pub fn lower_bound(artifact_bytes: u64, seeder_up: u64, devices: &[LinkRates]) -> Option<LowerBound> {
     let down_min = devices.iter().map(|device| device.down).min()?;
     if seeder_up == 0 || down_min == 0 {
         return None;
     }
     let bits = artifact_bytes as f64 * 8.0;
     let up_total = devices.iter().fold(seeder_up as f64, |sum, device| sum + device.up as f64);
-    let bounds = [bits / seeder_up as f64, bits / down_min as f64, bits * devices.len() as f64 / up_total];
-    Some(bounds.into_iter().fold(0.0, f64::max))
+    let seeder = LowerBound { seconds: bits / seeder_up as f64, limit: Limit::SeederUplink };
+    let others = [
+        LowerBound { seconds: bits / down_min as f64, limit: Limit::SlowestDownlink },
+        LowerBound { seconds: bits * devices.len() as f64 / up_total, limit: Limit::AllUplinks },
+    ];
+    Some(
+        others
+            .into_iter()
+            .fold(seeder, |most, bound| if bound.seconds > most.seconds { bound } else { most }),
+    )
+}
+
+/// The seconds of [`lower_bound`].
+pub fn lower_bound_seconds(artifact_bytes: u64, seeder_up: u64, devices: &[LinkRates]) -> Option<f64> {
+    lower_bound(artifact_bytes, seeder_up, devices).map(|bound| bound.seconds)
+}
+
+/// The time of the optimal schedule of whole pieces, the binomial pipeline, in seconds: a piece can be passed on only
+/// when it is whole, and each uplink sends one piece at a time.
+///
+/// Where all links are equal it is reached: `M + ⌊log2 N⌋` rounds of one piece ([`lower_bound_rounds`]; Ganesan and
+/// Seshadri 2005, Mundinger, Weber, Weiss 2008). Where the devices are alike and faster than the seeder, the last of
+/// its pieces is out after `F/u_s` and must still double `⌊log2 N⌋` times at the devices' rate, which no schedule of
+/// whole pieces can beat. `None` for other links, without devices, or where the seeder's rate is zero.
+pub fn pipeline_seconds(
+    artifact_bytes: u64,
+    piece_bytes: u32,
+    seeder_up: u64,
+    devices: &[LinkRates],
+) -> Option<f64> {
+    let first = devices.first()?;
+    let are_alike = devices.iter().all(|device| device == first);
+    if !are_alike || seeder_up == 0 || first.up < seeder_up || first.down < first.up {
+        return None;
+    }
+    let doublings = f64::from(lower_bound_rounds(1, u32::try_from(devices.len()).ok()?) - 1);
+    let piece_bits = artifact_bytes.min(u64::from(piece_bytes)) as f64 * 8.0;
+    Some(artifact_bytes as f64 * 8.0 / seeder_up as f64 + doublings * piece_bits / first.up as f64)
 }
 
 /// The fewest rounds in which `pieces` reach `devices` when every link carries one piece a round: `M + ⌊log2 N⌋`
@@ -60,6 +117,9 @@ pub struct DeviceReport {
     pub bytes_from_seeder: u64,
     /// Verified artifact bytes that other devices sent it.
     pub bytes_from_peers: u64,
+    /// Artifact bytes that it received although it had them.
+    #[serde(default)]
+    pub duplicate_bytes: u64,
     /// Processor time of its process, user and system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<f64>,
@@ -221,6 +281,39 @@ mod tests {
         // 10 devices want 10 copies; 10 + 10 x 1 Mbit/s carry them.
         let bound = lower_bound_seconds(1_000_000, 10 * MBIT, &fleet(10, MBIT, 100 * MBIT));
         assert_eq!(bound, Some(4.0));
+    }
+
+    #[test]
+    fn a_bound_says_what_it_comes_from() {
+        let limit =
+            |seeder_up, devices: &[LinkRates]| lower_bound(1_000_000, seeder_up, devices).map(|b| b.limit);
+        assert_eq!(limit(MBIT, &fleet(8, 9 * MBIT, 9 * MBIT)), Some(Limit::SeederUplink));
+        assert_eq!(limit(9 * MBIT, &fleet(8, 9 * MBIT, MBIT)), Some(Limit::SlowestDownlink));
+        assert_eq!(limit(9 * MBIT, &fleet(8, MBIT, 90 * MBIT)), Some(Limit::AllUplinks));
+        assert_eq!(limit(MBIT, &fleet(8, MBIT, MBIT)), Some(Limit::SeederUplink));
+    }
+
+    #[test]
+    fn the_pipeline_is_one_round_a_piece_and_one_a_doubling() {
+        // A piece of 1 MB takes a second at 8 Mbit/s: 16 pieces, 3 doublings.
+        let equal = pipeline_seconds(16_000_000, 1_000_000, 8 * MBIT, &fleet(8, 8 * MBIT, 8 * MBIT));
+        assert_eq!(equal, Some(f64::from(lower_bound_rounds(16, 8))));
+        // Devices ten times as fast double ten times as fast.
+        let fast = pipeline_seconds(16_000_000, 1_000_000, 8 * MBIT, &fleet(8, 80 * MBIT, 80 * MBIT));
+        assert_eq!(fast, Some(16.3));
+        // An artifact smaller than a piece is one short piece.
+        let small = pipeline_seconds(500_000, 1_000_000, 8 * MBIT, &fleet(2, 8 * MBIT, 8 * MBIT));
+        assert_eq!(small, Some(1.0));
+    }
+
+    #[test]
+    fn links_that_are_unlike_or_slower_than_the_seeder_have_no_known_pipeline() {
+        let mut unlike = fleet(8, 9 * MBIT, 9 * MBIT);
+        unlike[3].down = 8 * MBIT;
+        assert_eq!(pipeline_seconds(1, 1, MBIT, &unlike), None);
+        assert_eq!(pipeline_seconds(1, 1, 9 * MBIT, &fleet(8, MBIT, 90 * MBIT)), None);
+        assert_eq!(pipeline_seconds(1, 1, 0, &fleet(8, MBIT, MBIT)), None);
+        assert_eq!(pipeline_seconds(1, 1, MBIT, &[]), None);
     }
 
     #[test]

@@ -50,16 +50,23 @@ impl Comparison {
         Self { plan: simulated.plan.clone(), figures, largest_gap, simulated, lab }
     }
 
+    /// Name, prediction, measurement and difference of each figure, a dash for what is not known.
+    pub fn rows(&self) -> Vec<[String; 4]> {
+        let shown = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
+        let row = |Figure { name, predicted, measured }: &Figure| {
+            let difference = predicted.zip(*measured).filter(|(_, measured)| *measured != 0.0);
+            let difference = difference.map(|(p, m)| format!("{:+.1} %", (p / m - 1.0) * 100.0));
+            let difference = difference.unwrap_or_else(|| "-".into());
+            [(*name).to_owned(), shown(*predicted), shown(*measured), difference]
+        };
+        self.figures.iter().map(row).collect()
+    }
+
     /// As a table for people.
     pub fn table(&self) -> String {
         let mut table =
             format!("{:<24}{:>12}{:>12}{:>14}\n", "figure", "predicted", "measured", "difference");
-        let shown = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
-        for Figure { name, predicted, measured } in &self.figures {
-            let difference = predicted.zip(*measured).filter(|(_, measured)| *measured != 0.0);
-            let difference = difference.map(|(p, m)| format!("{:+.1} %", (p / m - 1.0) * 100.0));
-            let (predicted, measured) = (shown(*predicted), shown(*measured));
-            let difference = difference.unwrap_or_else(|| "-".into());
+        for [name, predicted, measured, difference] in self.rows() {
             // Writing to a string can't fail.
             let _ = writeln!(table, "{name:<24}{predicted:>12}{measured:>12}{difference:>14}");
         }
@@ -82,14 +89,7 @@ mod tests {
             devices: vec![device],
             ..Run::default()
         };
-        Outcome {
-            plan: "x".into(),
-            network: String::new(),
-            seed: None,
-            report: RunReport::new(run),
-            curve: Vec::new(),
-            failures: Vec::new(),
-        }
+        Outcome::of(RunReport::new(run))
     }
 
     #[test]

@@ -6,10 +6,13 @@
 //! bytes on its links. Both depend on `samara-protocol` and on no other part.
 
 pub mod cli;
+pub mod command;
 pub mod compare;
 pub mod lab;
 pub mod outcome;
 pub mod plan;
+pub mod report;
 pub mod simulate;
+pub mod trace;
 pub mod verdict;
 pub mod world;

@@ -1,12 +1,14 @@
 //! Runs in virtual time: one or many seeds side by side on the cores, judged as the lab judges.
 
-use crate::outcome::Outcome;
+use crate::command;
+use crate::outcome::{Oracle, Outcome};
 use crate::plan::Plan;
 use crate::verdict;
-use crate::world::{Options, Simulated, World};
+use crate::world::{Log, Options, Simulated, World};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use samara_protocol::measure::RunReport;
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -47,10 +49,16 @@ pub struct Done {
     pub inputs: u64,
 }
 
-/// Simulates a plan once.
-pub fn run(plan: &Plan, options: &Options, progress: impl FnMut(f64)) -> anyhow::Result<Done> {
+/// Simulates a plan once; `log` reads the events, and may end the run before its time.
+pub fn run(
+    plan: &Plan,
+    options: &Options,
+    progress: impl FnMut(f64),
+    log: Option<Log<'_>>,
+) -> anyhow::Result<Done> {
     let world = World::new(plan, options).with_context(|| format!("the artifact of {}", plan.name))?;
-    let Simulated { report, curve, mut faults, digest, inputs } = world.run(progress);
+    let Simulated { report, curve, marks, piece_copies, idle_seconds, mut faults, digest, inputs } =
+        world.run_logged(progress, log);
     faults.extend(verdict::failures(&plan.as_simulated(), &report));
     let network = format!(
         "{} devices, seeder {}, devices {} up {} down, simulated",
@@ -59,12 +67,32 @@ pub fn run(plan: &Plan, options: &Options, progress: impl FnMut(f64)) -> anyhow:
     let outcome = Outcome {
         plan: plan.name.clone(),
         network,
+        command: command::run(plan, options),
         seed: Some(options.seed),
+        options: drawn(options),
+        oracle: Oracle::new(plan),
         report,
         curve,
+        marks,
+        piece_copies,
+        idle_seconds,
         failures: faults,
     };
     Ok(Done { outcome, digest, inputs })
+}
+
+/// What is not in the plan, in words.
+fn drawn(options: &Options) -> BTreeMap<&'static str, String> {
+    let cores = options.cores.map_or_else(|| "one for each device".into(), |cores| cores.to_string());
+    BTreeMap::from([("cores", cores), ("ideal", options.is_ideal.to_string())])
+}
+
+/// The same with a progress bar.
+pub fn run_watched(plan: &Plan, options: &Options, log: Option<Log<'_>>) -> anyhow::Result<Done> {
+    let bar = progress_bar(1)?;
+    let done = run(plan, options, |part| bar.set_position((part.min(1.0) * 1000.0) as u64), log);
+    bar.finish_and_clear();
+    done
 }
 
 /// Simulates a plan with every seed, on all cores; in the order of the seeds.
@@ -88,7 +116,7 @@ pub fn run_all(plan: &Plan, seeds: &Seeds, options: &Options) -> anyhow::Result<
                         bar.inc(part.saturating_sub(part_before));
                         part_before = part;
                     };
-                    let result = run(plan, &Options { seed, ..options.clone() }, progress);
+                    let result = run(plan, &Options { seed, ..options.clone() }, progress, None);
                     bar.inc(1000 - part_before);
                     done.lock().unwrap_or_else(PoisonError::into_inner).push((seed, result));
                 }
@@ -106,8 +134,8 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// Several runs of one plan: a row for each seed, and the means.
-pub fn table(done: &[Done]) -> String {
+/// Several runs of one plan: a row for each seed, the means, and the bounds.
+pub fn table(plan: &Plan, done: &[Done]) -> String {
     let figures = |report: &RunReport| {
         [
             report.median_device_seconds,
@@ -122,8 +150,9 @@ pub fn table(done: &[Done]) -> String {
         let cells = figures.map(|f| f.map_or_else(|| format!("{:>10}", "-"), |f| format!("{f:>10.4}")));
         format!("{name:>8}{}\n", cells.concat())
     };
+    let network = done.first().map_or("", |done| &done.outcome.network);
     let heads = ["median s", "p99 s", "last s", "ratio", "seeder", "total"].map(|head| format!("{head:>10}"));
-    let mut table = format!("{:>8}{}\n", "seed", heads.concat());
+    let mut table = format!("plan {}, {network}\n\n{:>8}{}\n", plan.name, "seed", heads.concat());
     let rows: Vec<[Option<f64>; 6]> = done.iter().map(|done| figures(&done.outcome.report)).collect();
     for (done, figures) in done.iter().zip(&rows) {
         table += &row(done.outcome.seed.unwrap_or_default().to_string(), *figures);
@@ -133,6 +162,11 @@ pub fn table(done: &[Done]) -> String {
         known.map(|known| known.iter().sum::<f64>() / known.len() as f64)
     };
     table += &row("mean".into(), std::array::from_fn(mean));
+    let Oracle { lower_bound_seconds, pipeline_seconds, .. } = Oracle::new(plan);
+    table += &row("bound".into(), [None, None, lower_bound_seconds, Some(1.0), Some(1.0), Some(1.0)]);
+    if pipeline_seconds.is_some() {
+        table += &row("optimum".into(), [None, None, pipeline_seconds, None, None, None]);
+    }
     table
 }
 

@@ -1,5 +1,6 @@
 //! Whether a run met its plan: one sentence for each expectation that failed.
 
+use crate::outcome::listed;
 use crate::plan::Plan;
 use samara_protocol::measure::RunReport;
 
@@ -21,7 +22,7 @@ pub fn failures(plan: &Plan, report: &RunReport) -> Vec<String> {
             report.verified,
             report.devices,
             plan.timeout,
-            missing.join(", ")
+            listed(&missing)
         ));
     }
     if report.devices == 0 {

@@ -22,7 +22,7 @@ pub(super) async fn report(
             ..DeviceReport::default()
         };
         for release in &status.releases {
-            duplicate_bytes += release.duplicate_bytes;
+            report.duplicate_bytes += release.duplicate_bytes;
             for (peer, bytes) in &release.sources {
                 if ids.contains(peer) {
                     report.bytes_from_peers += bytes;
@@ -31,6 +31,7 @@ pub(super) async fn report(
                 }
             }
         }
+        duplicate_bytes += report.duplicate_bytes;
         reports.push(report);
     }
     let artifact_bytes = seeder.artifact_bytes.unwrap_or_default();

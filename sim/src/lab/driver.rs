@@ -7,7 +7,7 @@ use super::party::{Device, Seeder};
 use super::Interrupt;
 use super::site::{Received, Site};
 use super::watch::SeederEvent;
-use crate::outcome::Point;
+use crate::outcome::{Happening, Mark, Point};
 use crate::plan::{Event, Milestone, Party, Plan, Schedule, Verb, device_name};
 use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -37,6 +37,9 @@ pub struct Driver<'a> {
     lines: Receiver<SeederEvent>,
     schedule: Schedule,
     curve: Vec<Point>,
+    /// Bytes that the kernel had counted on the seeder's link when it started.
+    wire_before: u64,
+    marks: Vec<Mark>,
     bar: ProgressBar,
 }
 
@@ -46,6 +49,8 @@ pub struct Finished {
     pub report: RunReport,
     /// The run on the way, as the seeder saw it.
     pub curve: Vec<Point>,
+    /// What happened on the way.
+    pub marks: Vec<Mark>,
     /// What went wrong beside the numbers, a sentence each.
     pub failures: Vec<String>,
 }
@@ -83,6 +88,8 @@ impl<'a> Driver<'a> {
             lines,
             schedule: Schedule::new(&plan.happenings),
             curve: Vec::new(),
+            wire_before: 0,
+            marks: Vec::new(),
             bar: ProgressBar::new(1000).with_style(style),
         })
     }
@@ -90,7 +97,7 @@ impl<'a> Driver<'a> {
     /// Runs to the end.
     pub fn run(mut self) -> anyhow::Result<Finished> {
         self.start_devices()?;
-        let wire_before = self.net.seeder_wire_bytes()?;
+        self.wire_before = self.net.seeder_wire_bytes()?;
         let start = Start::now();
         self.seeder.start()?;
         let mut look_at = 0.0;
@@ -113,7 +120,7 @@ impl<'a> Driver<'a> {
                 }
             }
         }
-        let wire_bytes = self.net.seeder_wire_bytes()? - wire_before;
+        let wire_bytes = self.net.seeder_wire_bytes()? - self.wire_before;
         self.bar.finish_and_clear();
         self.let_seeder_leave(start);
         Ok(self.report(start, wire_bytes))
@@ -180,7 +187,12 @@ impl<'a> Driver<'a> {
                 let fraction = have as f64 / all;
                 self.schedule.on_fraction(now, fraction);
                 let seeder_bytes = self.seeder.sent.total();
-                self.curve.push(Point { seconds: now, fraction, seeder_bytes });
+                let complete = self.devices.iter().filter(|device| device.verified.is_some()).count();
+                // A counter that cannot be read in this moment stands still in the plot; the report reads it again.
+                let before = self.curve.last().map_or(0, |point| point.seeder_wire_bytes);
+                let wire = self.net.seeder_wire_bytes().map_or(before, |now| now - self.wire_before);
+                let point = Point { seconds: now, fraction, complete, seeder_bytes, seeder_wire_bytes: wire };
+                self.curve.push(point);
                 self.bar.set_position((fraction.min(1.0) * 1000.0) as u64);
                 let copies = self.seeder.sent.total() as f64 / self.plan.artifact.bytes.0 as f64;
                 self.bar.set_message(format!("{copies:.3} copies sent"));
@@ -188,6 +200,9 @@ impl<'a> Driver<'a> {
             SeederEvent::SafeToLeave {} => {
                 self.say(&format!("{now:.2} s: the seeder is safe to leave"));
                 self.schedule.on_milestone(now, Milestone::SafeToLeave);
+                if !self.marks.iter().any(|mark| mark.event == Happening::SafeToLeave) {
+                    self.marks.push(Mark::safe(now));
+                }
             }
             SeederEvent::Left { sent_bytes } => self.seeder.sent.on_count(*sent_bytes),
             SeederEvent::Listening {} | SeederEvent::Other => {}
@@ -195,6 +210,7 @@ impl<'a> Driver<'a> {
     }
 
     fn happen(&mut self, event: &Event, start: Start) -> anyhow::Result<()> {
+        self.marks.push(Mark::of(event, start.seconds()));
         for party in &event.who {
             let name = match party {
                 Party::Seeder => "the seeder".to_owned(),
@@ -276,6 +292,7 @@ impl<'a> Driver<'a> {
                 seconds: device.verified.map(|at| at - start.civil - device.joined.unwrap_or(0.0)),
                 bytes_from_seeder: received.from_seeder,
                 bytes_from_peers: received.from_peers,
+                duplicate_bytes: received.duplicate,
                 cpu_seconds: Some(usage.cpu_seconds),
                 peak_rss_bytes: Some(usage.peak_rss_bytes),
                 joined_seconds: device.joined,
@@ -290,7 +307,7 @@ impl<'a> Driver<'a> {
             duplicate_bytes,
             devices,
         });
-        Finished { report, curve: self.curve, failures }
+        Finished { report, curve: self.curve, marks: self.marks, failures }
     }
 
     fn say(&self, what: &str) {

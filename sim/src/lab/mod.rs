@@ -15,11 +15,13 @@ mod site;
 mod tools;
 mod watch;
 
-use crate::outcome::Outcome;
+use crate::command;
+use crate::outcome::{Oracle, Outcome};
 use crate::plan::{LAB_DEVICES_MAX, Plan, device_name};
 use anyhow::{Context, bail, ensure};
 use netns::Net;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,8 +107,22 @@ pub fn run(plan: &Plan, options: &Options) -> anyhow::Result<Outcome> {
     } else if failed {
         eprintln!("lab: the logs are in {}", keep_logs(dir.path(), plan)?.display());
     }
-    let driver::Finished { report, curve, failures } = finished?;
-    Ok(Outcome { plan: plan.name.clone(), network, seed: None, report, curve, failures })
+    let driver::Finished { report, curve, marks, failures } = finished?;
+    let own_dir = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_path_buf()));
+    Ok(Outcome {
+        plan: plan.name.clone(),
+        network,
+        command: command::lab(plan, options, own_dir.as_deref()),
+        seed: None,
+        options: BTreeMap::new(),
+        oracle: Oracle::new(plan),
+        report,
+        curve,
+        marks,
+        piece_copies: Vec::new(),
+        idle_seconds: Vec::new(),
+        failures,
+    })
 }
 
 fn work_dir(options: &Options) -> anyhow::Result<TempDir> {

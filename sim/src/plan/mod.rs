@@ -3,6 +3,7 @@
 //! A plan is TOML, knows nothing of how it is run, and is refused as a whole when a key is unknown or a value
 //! makes no sense: the error names the line, the key, and what was expected. Devices are numbered from 0.
 
+mod bounds;
 mod event;
 mod place;
 mod schedule;
@@ -14,7 +15,7 @@ pub use schedule::Schedule;
 pub use simulated::Simulated;
 pub use unit::{Rate, Size};
 
-use samara_protocol::measure::{LinkRates, lower_bound_seconds};
+use samara_protocol::measure::LinkRates;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -51,6 +52,12 @@ pub struct Plan {
     /// The file's name without its ending.
     #[serde(skip)]
     pub name: String,
+    /// Where it was read, as it was given.
+    #[serde(skip)]
+    pub path: PathBuf,
+    /// What was read.
+    #[serde(skip)]
+    pub text: String,
     /// One sentence about what the plan shows.
     #[serde(default)]
     pub about: String,
@@ -240,6 +247,7 @@ impl Plan {
         let mut plan: Self = toml::from_str(text)
             .map_err(|cause| PlanError::Syntax { path: path.to_path_buf(), cause: Box::new(cause) })?;
         plan.name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        (plan.path, plan.text) = (path.to_path_buf(), text.to_owned());
         let at = |line, key: &str, fault: String| PlanError::Value {
             path: path.to_path_buf(),
             line,
@@ -316,13 +324,6 @@ impl Plan {
     /// Whether a device is away until an event brings it.
     pub fn joins_late(&self, device: usize) -> bool {
         self.happenings.iter().any(|e| e.verb == Verb::Join && e.who.contains(&Party::Device(device)))
-    }
-
-    /// The bound for the devices that are there from the start.
-    pub fn lower_bound_seconds(&self) -> Option<f64> {
-        let present = (0..self.devices.count).filter(|device| !self.joins_late(*device));
-        let links: Vec<LinkRates> = present.map(|device| self.link(device)).collect();
-        lower_bound_seconds(self.artifact.bytes.0, self.seeder.up.0, &links)
     }
 }
 

@@ -13,7 +13,7 @@ use samara_protocol::wire::Message;
 
 impl World {
     pub(super) fn carry_out(&mut self, peer: PeerIndex, action: Action) {
-        self.trace.action(&action);
+        self.trace.action(self.now, peer, &action);
         match action {
             Action::Send { peer: to, message } => {
                 self.check_message(peer, &message);
@@ -141,12 +141,18 @@ impl World {
 
     pub(super) fn on_sealed(&mut self, peer: PeerIndex) {
         let now = self.now;
-        self.peers[peer as usize].verified.get_or_insert(now);
+        let this = &mut self.peers[peer as usize];
+        if this.verified.is_none() {
+            this.verified = Some(now);
+            self.record.on_not_wanting(peer, now);
+            self.trace.complete(now, peer);
+        }
     }
 
     fn on_safe(&mut self, peer: PeerIndex, is_safe: bool) {
         if is_safe && peer == self.seeder() {
             self.check_safety();
+            self.record.on_safe(self.second());
             self.on_milestone(Milestone::SafeToLeave);
         }
     }

@@ -71,11 +71,13 @@ pub(super) struct Checker {
     bounds: Bounds,
     faults: Vec<Fault>,
     count: usize,
+    /// Of the kept breaches those that the log has.
+    logged: usize,
 }
 
 impl Checker {
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, faults: Vec::new(), count: 0 }
+        Self { bounds, faults: Vec::new(), count: 0, logged: 0 }
     }
 
     pub(super) fn report(&mut self, fault: Fault) {
@@ -95,6 +97,13 @@ impl Checker {
         if bytes > self.bounds.storing_per_peer {
             self.report(Fault::TooMuchToStore { peer, bytes });
         }
+    }
+
+    /// The next breach that was kept and not asked for yet.
+    pub(super) fn poll_new(&mut self) -> Option<String> {
+        let fault = self.faults.get(self.logged)?;
+        self.logged += 1;
+        Some(fault.to_string())
     }
 
     /// One sentence for each breach that was kept.

@@ -226,6 +226,7 @@ impl World {
         for side in [side, side.other()] {
             let pipe = std::mem::take(&mut self.connections[id as usize].end_mut(side).pipe);
             if let Some(flow) = pipe.flow() {
+                self.record.on_flow_stop(self.connections[id as usize].end(side.other()).peer, self.now);
                 self.network.stop(flow, self.now);
             }
         }

@@ -3,6 +3,7 @@
 use super::clock::Nanos;
 use super::peer::{PeerIndex, Process, address_of};
 use super::{Event, World};
+use crate::outcome::Mark;
 use crate::plan::{self, Milestone, Party, Verb};
 use samara_protocol::geometry::PieceIndex;
 use samara_protocol::id::SiteId;
@@ -26,11 +27,13 @@ pub(super) const SITE: SiteId = SiteId([1; 16]);
 
 impl World {
     pub(super) fn on_plan(&mut self, event: &plan::Event) {
+        self.record.marks.push(Mark::of(event, self.second()));
         for party in &event.who {
             let peer = match party {
                 Party::Seeder => self.seeder(),
                 Party::Device(device) => *device as PeerIndex,
             };
+            self.trace.planned(self.now, peer, event.verb);
             match event.verb {
                 Verb::Kill => self.end(peer, false),
                 Verb::Leave => {
@@ -56,6 +59,8 @@ impl World {
         this.life += 1;
         this.is_started = true;
         let life = this.life;
+        self.record_wanting(peer);
+        let this = &self.peers[peer as usize];
         let hashed: u64 = self.contents.iter().map(|content| content.geometry.length()).sum();
         let hash = if this.is_seeder { (hashed as f64 * self.costs.hash_ns_per_byte) as u64 } else { 0 };
         self.agenda.push(at.plus(self.costs.start_ns + hash), Event::Start { peer, life });
@@ -157,6 +162,8 @@ impl World {
         let this = &mut self.peers[peer as usize];
         this.life += 1;
         this.is_started = false;
+        self.record.on_not_wanting(peer, self.now);
+        let this = &mut self.peers[peer as usize];
         let Some(process) = this.process.take() else { return };
         let swarms = self.contents.iter().filter_map(|content| process.mesh.swarm_stats(&content.hash));
         for stats in swarms {
@@ -181,7 +188,10 @@ impl World {
         self.network.set_rate(up, up_rate, self.now);
         self.network.set_rate(down, down_rate, self.now);
         if is_up {
+            self.record_wanting(peer);
             self.release_held(peer);
+        } else {
+            self.record.on_not_wanting(peer, self.now);
         }
     }
 

@@ -19,6 +19,7 @@ mod network;
 mod outcome;
 mod peer;
 mod processor;
+mod record;
 mod site;
 mod trace;
 mod transfer;
@@ -26,6 +27,7 @@ mod transfer;
 pub use cost::Costs;
 pub use network::Sharing;
 pub use outcome::Simulated;
+pub use trace::{Entry, Log, What};
 
 use crate::plan::{Milestone, Plan, Schedule};
 use agenda::Agenda;
@@ -38,6 +40,7 @@ use documents::Documents;
 use network::{FlowId, Network};
 use peer::{ConnectionId, Peer, PeerIndex};
 use processor::Processors;
+use record::Record;
 use samara_protocol::geometry::Geometry;
 use samara_protocol::id::ContentHash;
 use samara_protocol::mesh::{Input, Ticket};
@@ -147,6 +150,7 @@ pub struct World {
     schedule: Schedule,
     checker: Checker,
     trace: Trace,
+    record: Record,
     curve: Curve,
     scratch: Vec<u8>,
     seeder_control_bytes: u64,
@@ -158,7 +162,13 @@ pub struct World {
 
 impl World {
     /// Runs until every device that must finish has, or the plan's time is over.
-    pub fn run(mut self, mut progress: impl FnMut(f64)) -> Simulated {
+    pub fn run(self, progress: impl FnMut(f64)) -> Simulated {
+        self.run_logged(progress, None)
+    }
+
+    /// The same, and hands each event to `log` until that wants no more, which ends the run as well.
+    pub fn run_logged(mut self, mut progress: impl FnMut(f64), mut log: Option<Log<'_>>) -> Simulated {
+        self.trace.keep(log.is_some());
         let end = Nanos(self.begin.0 + Nanos::from_seconds(self.plan.timeout).0);
         let mut reported = 0;
         while let Some((at, next)) = self.next() {
@@ -168,7 +178,12 @@ impl World {
             self.now = at;
             self.happen(next);
             self.handled += 1;
-            if self.handled - reported >= 1 << 20 {
+            if let Some(log) = &mut log
+                && self.flush_log(log).is_break()
+            {
+                break;
+            }
+            if self.handled - reported >= 1 << 18 {
                 reported = self.handled;
                 progress(self.fraction());
             }

@@ -1,7 +1,7 @@
 //! The end of a run, and its report.
 
 use super::World;
-use crate::outcome::Point;
+use crate::outcome::{Mark, Point};
 use crate::plan::device_name;
 use samara_protocol::measure::{DeviceReport, Run, RunReport};
 use samara_protocol::mesh::SwarmStats;
@@ -13,6 +13,12 @@ pub struct Simulated {
     pub report: RunReport,
     /// The run on the way.
     pub curve: Vec<Point>,
+    /// What happened on the way.
+    pub marks: Vec<Mark>,
+    /// Copies of each piece that left the seeder, of a large artifact the most of each stretch.
+    pub piece_copies: Vec<f64>,
+    /// Seconds in which a device waited and nothing was on its way to it, in the order of the report.
+    pub idle_seconds: Vec<f64>,
     /// One sentence for each rule that was broken, and each event of the plan that never came.
     pub faults: Vec<String>,
     /// Equal for equal runs: a digest over everything that happened.
@@ -57,6 +63,8 @@ impl World {
             pending.map(|e| format!("an event of the plan never came: {:?} ({:?})", e.verb, e.moment)),
         );
         let expected: Vec<usize> = self.expected().collect();
+        let idle_seconds =
+            expected.iter().map(|device| self.record.idle_seconds(*device, self.now)).collect();
         let duplicate_bytes = expected.iter().map(|device| self.duplicate_bytes(*device)).sum();
         let (seeder_bytes, repair_bytes) = self.seeder_sent();
         let seeder_link = self.peers[self.seeder() as usize].up;
@@ -75,6 +83,12 @@ impl World {
             digest: self.trace.digest(),
             inputs: self.trace.inputs(),
             curve: self.curve.points,
+            piece_copies: self
+                .contents
+                .last()
+                .map_or_else(Vec::new, |content| self.record.piece_copies(&content.geometry)),
+            idle_seconds,
+            marks: self.record.marks,
         }
     }
 
@@ -92,6 +106,7 @@ impl World {
             seconds: peer.verified.map(|at| at.seconds_since(from)),
             bytes_from_seeder: peer.received.from_seeder,
             bytes_from_peers: peer.received.from_peers,
+            duplicate_bytes: self.duplicate_bytes(device),
             cpu_seconds: Some(self.processors.used_seconds(device as u32)),
             peak_rss_bytes: None,
             joined_seconds: peer.joined.map(|at| at.seconds_since(self.begin)),

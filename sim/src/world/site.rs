@@ -9,6 +9,7 @@ use super::documents::Documents;
 use super::network::{Network, Sharing};
 use super::peer::{Disk, Peer, PeerIndex, Received, peer_id};
 use super::processor::Processors;
+use super::record::Record;
 use super::trace::Trace;
 use super::{Content, Options, World};
 use crate::plan::{ArtifactKind, Plan, Schedule};
@@ -40,7 +41,9 @@ impl World {
             (0..=count).map(|index| peer(index, plan, &contents, &mut network, &mut rng)).collect();
         let enrollments = if count <= ENROLLED_DEVICES_MAX { count as u32 } else { 0 };
         let limits = Limits::default();
-        let present = (0..count).filter(|device| !plan.joins_late(*device));
+        let present = plan.present();
+        let pieces = contents.last().map_or(0, |content| content.geometry.pieces());
+        let trace = Trace::new(Nanos::from_seconds(plan.settle), count, &contents);
         let simulated = plan.simulated.clone().unwrap_or_default();
         let mut world = Self {
             plan: plan.clone(),
@@ -68,12 +71,13 @@ impl World {
                 frames_per_peer: limits.serve_queue_max + limits.serve_active_per_peer,
                 storing_per_peer: limits.storing_bytes_per_peer_max,
             }),
-            trace: Trace::default(),
+            trace,
+            record: Record::new(pieces, count + 1),
             curve: Curve::new(Nanos::from_seconds(plan.settle), plan.lower_bound_seconds()),
             scratch: Vec::new(),
             seeder_control_bytes: 0,
             bytes_stored: 0,
-            bytes_wanted: present.clone().count() as u64 * plan.artifact.bytes.0,
+            bytes_wanted: plan.present().count() as u64 * plan.artifact.bytes.0,
             handled: 0,
         };
         for device in present {

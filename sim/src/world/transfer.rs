@@ -103,6 +103,10 @@ impl World {
         let path = Path::new(&[self.peers[from as usize].up, self.peers[to as usize].down]);
         let owner = u64::from(id) << 1 | side as u64;
         let flow = self.network.start(path, bytes, owner, self.now);
+        self.record.on_flow_start(to, self.now);
+        if from == self.seeder() && frame.content + 1 == self.contents.len() {
+            self.record.on_seeder_sent(range);
+        }
         self.connections[id as usize].end_mut(side).pipe.sending = Some((flow, frame));
         // The socket's buffer has room for about a frame: it is handed over when the one before it has left.
         let served = Input::Served {
@@ -118,8 +122,10 @@ impl World {
         let id = (owner >> 1) as ConnectionId;
         let side = if owner & 1 == 0 { Side::Dialler } else { Side::Listener };
         let connection = &mut self.connections[id as usize];
+        let to = connection.end(side.other()).peer;
         let Some((_, frame)) = connection.end_mut(side).pipe.sending.take() else { return };
         let Frame { content, header, is_wrong, .. } = frame;
+        self.record.on_flow_stop(to, self.now);
         self.travel(id, side.other(), Cargo::Data { content, header, is_wrong });
         self.send_next(id, side);
     }

@@ -173,6 +173,17 @@ impl Network {
         self.links[link as usize].carried
     }
 
+    /// Bytes that a link carried until now, those of running flows too.
+    pub(super) fn carried_until(&self, link: LinkId, now: Nanos) -> u64 {
+        let link = &self.links[link as usize];
+        let running = link.flows.iter().map(|id| {
+            let flow = &self.flows[*id as usize];
+            let left = (flow.remaining - flow.rate * (now.0 - flow.since.0) as f64).max(0.0);
+            flow.bytes.saturating_sub(left as u64)
+        });
+        link.carried + running.sum::<u64>()
+    }
+
     /// Whether a link has next to no room left, so that its queue is long.
     pub(super) fn is_full(&self, link: LinkId) -> bool {
         let link = &self.links[link as usize];

@@ -2,18 +2,24 @@
 //!
 //! Exit codes: see `EXAMPLES`, which `--help` shows.
 
+mod show;
+
 use crate::compare::Comparison;
 use crate::lab::{self, Options};
 use crate::outcome::Outcome;
 use crate::plan::{Plan, PlanError};
+use crate::report;
 use crate::simulate::{self, Done, Seeds};
+use crate::trace::{self, Recorder, TraceError, Verdict};
 use crate::world;
 use anyhow::Context;
-use clap::{Parser, Subcommand};
-use std::path::PathBuf;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+use show::{Page, print_runs, say_failures};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// A plan that cannot be read, or makes no sense.
+/// A plan or a trace that cannot be read, or makes no sense.
 const EXIT_PLAN: u8 = 3;
 
 const EXAMPLES: &str = "\
@@ -21,14 +27,19 @@ Examples:
   samara-sim check sim/plans/smoke.toml          is the plan well-formed?
   samara-sim run sim/plans/weak-uplink.toml      rehearse it in virtual time
   samara-sim run sim/plans/churn.toml --seeds 1..20
+  samara-sim run sim/plans/churn.toml --report churn.html
+  samara-sim run sim/plans/churn.toml --trace churn.jsonl
+  samara-sim replay churn.jsonl                  make that run again and compare
   sudo samara-sim lab sim/plans/smoke.toml       run it with the real programs
   sudo samara-sim compare sim/plans/smoke.toml   both, side by side
 
 Exit codes:
-  0  the plan is well-formed; of run, lab and compare: every expectation holds
-  1  an expectation does not hold, or the run could not be made
+  0  the plan is well-formed; of run, lab and compare: every expectation holds;
+     of replay: every event came again
+  1  an expectation does not hold, an event is another one, the run could not be
+     made, or its report or trace could not be written
   2  the command line is wrong
-  3  the plan cannot be read, or is wrong";
+  3  the plan or the trace cannot be read, or is wrong";
 
 /// Samara's rehearsal room: a plan in virtual time, or with the real programs in network namespaces.
 #[derive(Debug, Parser)]
@@ -44,6 +55,7 @@ enum Command {
     #[command(after_help = "Examples:
   sudo samara-sim lab sim/plans/smoke.toml
   sudo samara-sim lab sim/plans/weak-uplink.toml --json > report.json
+  sudo samara-sim lab sim/plans/weak-uplink.toml --report weak-uplink.html
   sudo samara-sim lab sim/plans/churn.toml --keep --work-dir /var/tmp")]
     Lab {
         /// The plan, for example sim/plans/smoke.toml.
@@ -51,6 +63,9 @@ enum Command {
         /// Print the report as JSON.
         #[arg(long)]
         json: bool,
+        /// Write a page about the run, for a browser.
+        #[arg(long, value_name = "FILE.html")]
+        report: Option<PathBuf>,
         /// Where `samara` and `samara-node` are [default: beside this program].
         #[arg(long, value_name = "DIR")]
         bin_dir: Option<PathBuf>,
@@ -65,6 +80,8 @@ enum Command {
     #[command(after_help = "Examples:
   samara-sim run sim/plans/weak-uplink.toml
   samara-sim run sim/plans/churn.toml --seeds 1..20
+  samara-sim run sim/plans/churn.toml --report churn.html
+  samara-sim run sim/plans/churn.toml --trace churn.jsonl
   samara-sim run sim/plans/site-32.toml --cores 2 --json")]
     Run {
         /// The plan, for example sim/plans/smoke.toml.
@@ -75,6 +92,12 @@ enum Command {
         /// Print the report as JSON, of several seeds a list.
         #[arg(long)]
         json: bool,
+        /// Write a page about the run, or the runs, for a browser.
+        #[arg(long, value_name = "FILE.html")]
+        report: Option<PathBuf>,
+        /// Write the events of the run, a JSON object a line; `replay` makes it again. For one seed.
+        #[arg(long, value_name = "FILE")]
+        trace: Option<PathBuf>,
         /// Cores that all devices share, as in the lab [default: a core for each].
         #[arg(long)]
         cores: Option<u32>,
@@ -85,6 +108,7 @@ enum Command {
     /// Run a plan in virtual time and in the lab, and set the figures side by side (needs what the lab needs).
     #[command(after_help = "Examples:
   sudo samara-sim compare sim/plans/weak-uplink.toml
+  sudo samara-sim compare sim/plans/churn.toml --report churn.html
   sudo samara-sim compare sim/plans/churn.toml --json")]
     Compare {
         /// The plan.
@@ -95,9 +119,20 @@ enum Command {
         /// Print both reports and the differences as JSON.
         #[arg(long)]
         json: bool,
+        /// Write a page with both curves, for a browser.
+        #[arg(long, value_name = "FILE.html")]
+        report: Option<PathBuf>,
         /// Where `samara` and `samara-node` are [default: beside this program].
         #[arg(long, value_name = "DIR")]
         bin_dir: Option<PathBuf>,
+    },
+    /// Make a traced run again, and name the first event that is another one.
+    #[command(after_help = "Examples:
+  samara-sim run sim/plans/churn.toml --trace churn.jsonl
+  samara-sim replay churn.jsonl")]
+    Replay {
+        /// What `run --trace` wrote.
+        trace: PathBuf,
     },
     /// Read a plan and say whether it is well-formed.
     #[command(after_help = "Examples:
@@ -115,7 +150,9 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("samara-sim: {error:#}");
-            if error.is::<PlanError>() { ExitCode::from(EXIT_PLAN) } else { ExitCode::FAILURE }
+            let is_unreadable = error.is::<PlanError>()
+                || matches!(error.downcast_ref(), Some(fault) if !matches!(fault, TraceError::Run(_)));
+            if is_unreadable { ExitCode::from(EXIT_PLAN) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -127,33 +164,67 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             println!("{}: {} devices, {}", plan.name, plan.devices.count, plan.artifact.bytes);
             Ok(ExitCode::SUCCESS)
         }
-        Command::Run { plan, seeds, json, cores, ideal } => {
+        Command::Run { plan, seeds, json, report, trace, cores, ideal } => {
+            if trace.is_some() && seeds.0.start() != seeds.0.end() {
+                let usage = "--trace is for one seed: say which, for example --seed 7";
+                Cli::command().error(ErrorKind::ArgumentConflict, usage).exit();
+            }
             let plan = Plan::load(&plan)?;
             let options = if ideal { world::Options::ideal(0) } else { world::Options::new(0) };
-            let done = simulate::run_all(&plan, &seeds, &world::Options { cores, ..options })?;
-            print_runs(&done, json)?;
-            Ok(exit_code(done.iter().all(|done| done.outcome.is_met())))
+            let options = world::Options { cores, seed: *seeds.0.start(), ..options };
+            let page = report.map(Page::create).transpose()?;
+            let done = match trace {
+                Some(path) => vec![run_traced(&plan, &options, &path)?],
+                None => simulate::run_all(&plan, &seeds, &options)?,
+            };
+            print_runs(&plan, &done, json)?;
+            let outcomes: Vec<&Outcome> = done.iter().map(|done| &done.outcome).collect();
+            if let Some(page) = page {
+                page.write(match outcomes[..] {
+                    [one] => report::page(&plan, one)?,
+                    _ => report::seeds_page(&plan, &outcomes)?,
+                })?;
+            }
+            Ok(exit_code(outcomes.iter().all(|outcome| outcome.is_met())))
         }
-        Command::Compare { plan, seed, json, bin_dir } => {
+        Command::Replay { trace } => replay(&trace),
+        Command::Compare { plan, seed, json, report, bin_dir } => {
             let plan = Plan::load(&plan)?;
+            let page = report.map(Page::create).transpose()?;
             let cores = Some(simulate::cores() as u32);
             let options = world::Options { cores, ..world::Options::new(seed) };
-            let simulated = simulate::run(&plan, &options, |_| ())?.outcome;
+            let simulated = simulate::run_watched(&plan, &options, None)?.outcome;
             let bin_dir = bin_dir.map_or_else(own_dir, Ok)?;
             let measured = lab::run(&plan, &Options { bin_dir, work_dir: None, keep: false })?;
             let comparison = Comparison::new(simulated, measured);
             if json {
                 println!("{}", serde_json::to_string_pretty(&comparison)?);
             } else {
-                print!("plan {}\n\n{}", comparison.plan, comparison.table());
+                print!("plan {}, {}\n\n{}", comparison.plan, comparison.lab.network, comparison.table());
+                println!("\n{}", report::drawn(&comparison.simulated));
+            }
+            for outcome in [&comparison.simulated, &comparison.lab] {
+                say_failures(outcome);
+            }
+            if let Some(page) = page {
+                page.write(report::comparison_page(&plan, &comparison)?)?;
             }
             Ok(exit_code(comparison.simulated.is_met() && comparison.lab.is_met()))
         }
-        Command::Lab { plan, json, bin_dir, work_dir, keep } => {
+        Command::Lab { plan, json, report, bin_dir, work_dir, keep } => {
             let plan = Plan::load(&plan)?;
+            let page = report.map(Page::create).transpose()?;
             let bin_dir = bin_dir.map_or_else(own_dir, Ok)?;
             let outcome = lab::run(&plan, &Options { bin_dir, work_dir, keep })?;
-            print(&outcome, json)?;
+            if json {
+                println!("{}", serde_json::to_string_pretty(&outcome)?);
+            } else {
+                print!("{}", report::summary(&plan, &outcome));
+            }
+            say_failures(&outcome);
+            if let Some(page) = page {
+                page.write(report::page(&plan, &outcome)?)?;
+            }
             Ok(exit_code(outcome.is_met()))
         }
     }
@@ -168,46 +239,29 @@ fn exit_code(is_met: bool) -> ExitCode {
     if is_met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn print_runs(done: &[Done], json: bool) -> anyhow::Result<()> {
-    match done {
-        [one] => {
-            print(&one.outcome, json)?;
-            if !json {
-                println!("\nseed {}, {} decisions, digest {:016x}", seed(one), one.inputs, one.digest);
-            }
-        }
-        many if json => {
-            let outcomes: Vec<&Outcome> = many.iter().map(|done| &done.outcome).collect();
-            println!("{}", serde_json::to_string_pretty(&outcomes)?);
-        }
-        many => {
-            print!("{}", simulate::table(many));
-            for done in many {
-                for failure in &done.outcome.failures {
-                    eprintln!("samara-sim: {} with seed {}: {failure}", done.outcome.plan, seed(done));
-                }
-            }
-        }
-    }
-    for failed in done.iter().filter(|done| !done.outcome.is_met()) {
-        eprintln!("samara-sim: repeat it with --seed {}", seed(failed));
-    }
-    Ok(())
+fn run_traced(plan: &Plan, options: &world::Options, path: &Path) -> anyhow::Result<Done> {
+    let mut recorder = Recorder::create(path, plan, options)?;
+    let done = simulate::run_watched(plan, options, Some(&mut |entry| recorder.record(entry)))?;
+    let events = recorder.finish(done.inputs, done.digest)?;
+    eprintln!("samara-sim: {events} events are in {}", path.display());
+    Ok(done)
 }
 
-fn seed(done: &Done) -> u64 {
-    done.outcome.seed.unwrap_or_default()
-}
-
-fn print(outcome: &Outcome, json: bool) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string_pretty(outcome)?);
-    } else {
-        println!("plan {}, {}\n", outcome.plan, outcome.network);
-        print!("{}", outcome.report.table());
+fn replay(path: &Path) -> anyhow::Result<ExitCode> {
+    let trace::Replay { plan, seed, version, verdict } = trace::replay(path)?;
+    let own = env!("CARGO_PKG_VERSION");
+    if version != own {
+        eprintln!("samara-sim: {} was written by version {version}, this is {own}", path.display());
     }
-    for failure in &outcome.failures {
-        eprintln!("samara-sim: {}: {failure}", outcome.plan);
+    match verdict {
+        Verdict::Same { events } => {
+            println!("plan {plan}, seed {seed}: all {events} events came again, at the same times");
+            Ok(ExitCode::SUCCESS)
+        }
+        Verdict::Differs { line, recorded, now } => {
+            println!("plan {plan}, seed {seed}: the first difference is in line {line}");
+            println!("  recorded: {recorded}\n  now:      {now}");
+            Ok(ExitCode::FAILURE)
+        }
     }
-    Ok(())
 }
