@@ -107,6 +107,9 @@ enum Command {
         /// The plan.
         plan: PathBuf,
     },
+    /// What the lab puts between the ends of a link that delays and loses; until SIGTERM.
+    #[command(hide = true)]
+    Relay(lab::RelayArgs),
 }
 
 /// Runs the command line of this process.
@@ -149,6 +152,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             }
             Ok(exit_code(comparison.simulated.is_met() && comparison.lab.is_met()))
         }
+        Command::Relay(args) => lab::relay(&args).map(|()| ExitCode::SUCCESS),
         Command::Lab { plan, json, bin_dir, work_dir, keep } => {
             let plan = Plan::load(&plan)?;
             let bin_dir = bin_dir.map_or_else(own_dir, Ok)?;

@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod compare;
 pub mod lab;
+pub mod link;
 pub mod outcome;
 pub mod plan;
 pub mod simulate;

@@ -52,10 +52,7 @@ pub fn run(plan: &Plan, options: &Options, progress: impl FnMut(f64)) -> anyhow:
     let world = World::new(plan, options).with_context(|| format!("the artifact of {}", plan.name))?;
     let Simulated { report, curve, mut faults, digest, inputs } = world.run(progress);
     faults.extend(verdict::failures(&plan.as_simulated(), &report));
-    let network = format!(
-        "{} devices, seeder {}, devices {} up {} down, simulated",
-        plan.devices.count, plan.seeder.up, plan.devices.up, plan.devices.down
-    );
+    let network = format!("{}, simulated", plan.links_in_words());
     let outcome = Outcome {
         plan: plan.name.clone(),
         network,
