@@ -27,6 +27,8 @@ pub enum Limit {
     SlowestDownlink,
     /// All uplinks together must carry a copy for each device: N·F/(u_s+Σu_i).
     AllUplinks,
+    /// The slowest link to a part of the site.
+    SegmentLink,
 }
 
 /// The fastest any schedule can be, and why.
@@ -34,7 +36,7 @@ pub enum Limit {
 pub struct LowerBound {
     /// From the seeder's start until the last device has everything.
     pub seconds: f64,
-    /// The largest of the three bounds; of equal ones the first.
+    /// The largest of the bounds; of equal ones the first.
     pub limit: Limit,
 }
 

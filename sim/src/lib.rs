@@ -9,6 +9,7 @@ pub mod cli;
 pub mod command;
 pub mod compare;
 pub mod lab;
+pub mod link;
 pub mod outcome;
 pub mod plan;
 pub mod report;

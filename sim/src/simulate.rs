@@ -60,10 +60,7 @@ pub fn run(
     let Simulated { report, curve, marks, piece_copies, idle_seconds, mut faults, digest, inputs } =
         world.run_logged(progress, log);
     faults.extend(verdict::failures(&plan.as_simulated(), &report));
-    let network = format!(
-        "{} devices, seeder {}, devices {} up {} down, simulated",
-        plan.devices.count, plan.seeder.up, plan.devices.up, plan.devices.down
-    );
+    let network = format!("{}, simulated", plan.links_in_words());
     let outcome = Outcome {
         plan: plan.name.clone(),
         network,

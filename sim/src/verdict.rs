@@ -51,7 +51,7 @@ fn join_ratio(plan: &Plan, report: &RunReport) -> Option<f64> {
         .map(|device| {
             let name = crate::plan::device_name(device);
             let seconds = report.per_device.iter().find(|entry| entry.device == name)?.seconds?;
-            Some(seconds * plan.link(device).down as f64 / (plan.artifact.bytes.0 as f64 * 8.0))
+            Some(seconds * plan.rates(device).down as f64 / (plan.artifact.bytes.0 as f64 * 8.0))
         })
         .collect();
     ratios?.into_iter().max_by(f64::total_cmp)

@@ -1,8 +1,9 @@
 //! How much more than two bandwidth-delay products pays on a scarce link: found by trying (rule 4).
 //!
-//! Where receivers are slower than the link, pings say nothing of how long a piece takes, and by Little's law neither
-//! does the ratio of what is under way to what arrives. So the window is widened for an epoch: kept if more arrives,
-//! taken back if not; and narrowed now and then: kept if no less arrives, since few pieces under way are whole early.
+//! Where receivers are slower than the link, or losses hold their connections back, pings say nothing of how long a piece
+//! takes, and by Little's law neither does the ratio of what is under way to what arrives. So the window is widened for an
+//! epoch: kept if more arrives, taken back if not; and narrowed now and then: kept if no less arrives, since few pieces
+//! under way are whole early. The first trials come one after the other: a small release is over after a few epochs.
 //!
 //! ```text
 //!  Steady (a few epochs) --> Wider  --more arrives--> Wider again     --no more--> back, Steady
@@ -39,6 +40,8 @@ pub(super) struct Probe {
     usual: u64,
     epochs: u32,
     narrower_next: bool,
+    /// A trial did not pay: the window is about right, and from then on trials are rare.
+    is_open: bool,
     /// Bytes that were sent before this trial and do not count in it.
     settling: u64,
     since: Option<Timestamp>,
@@ -76,7 +79,7 @@ impl Probe {
             Phase::Steady => {
                 self.usual = if self.usual == 0 { rate } else { (self.usual * 3 + rate) / 4 };
                 self.epochs += 1;
-                if self.epochs >= STEADY_EPOCHS {
+                if self.epochs >= STEADY_EPOCHS || !self.is_open {
                     self.epochs = 0;
                     let narrower = self.narrower_next && self.extra > 0;
                     self.narrower_next = !self.narrower_next;
@@ -93,6 +96,7 @@ impl Probe {
             Phase::Narrower if rate >= self.usual - self.usual / 32 => self.phase = Phase::Steady,
             Phase::Wider | Phase::Narrower => {
                 self.extra = self.extra_before;
+                self.is_open = true;
                 self.phase = Phase::Steady;
             }
         }
@@ -144,8 +148,15 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_is_much_too_small_opens_before_a_small_release_is_over() {
+        // Sixteen pieces under way would fill it; a quarter of them does at first.
+        let pieces = settle(40, Duration::from_millis(400), 4) / PIECE;
+        assert!(pieces > 8, "{pieces}");
+    }
+
+    #[test]
     fn a_window_that_is_no_longer_needed_is_given_back() {
-        let mut probe = Probe { extra: 60 * PIECE, narrower_next: true, ..Probe::default() };
+        let mut probe = Probe { extra: 60 * PIECE, narrower_next: true, is_open: true, ..Probe::default() };
         let mut now = Timestamp::ZERO;
         for _ in 0..2000 {
             now = now + Duration::from_millis(50);

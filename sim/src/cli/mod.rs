@@ -142,6 +142,9 @@ enum Command {
         /// The plan.
         plan: PathBuf,
     },
+    /// What the lab puts between the ends of a link that delays and loses; until SIGTERM.
+    #[command(hide = true)]
+    Relay(lab::RelayArgs),
 }
 
 /// Runs the command line of this process.
@@ -211,6 +214,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             }
             Ok(exit_code(comparison.simulated.is_met() && comparison.lab.is_met()))
         }
+        Command::Relay(args) => lab::relay(&args).map(|()| ExitCode::SUCCESS),
         Command::Lab { plan, json, report, bin_dir, work_dir, keep } => {
             let plan = Plan::load(&plan)?;
             let page = report.map(Page::create).transpose()?;

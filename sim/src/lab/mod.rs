@@ -3,14 +3,17 @@
 //! [`run`] prepares a site with the product's own commands, makes the network, starts the devices, then the seeder;
 //! the clock starts with the seeder's process and a device is done at the time its own log gives. Everything is
 //! bounded in time by the plan. Whatever happens, also SIGINT or SIGTERM, the processes, the namespaces and (unless
-//! they are to be kept) the files of this run are gone when [`run`] returns, and nothing else is touched. Of a run that
-//! fails, the logs stay.
+//! they are to be kept) the files of this run are gone when [`run`] returns, and nothing else is touched; after SIGKILL
+//! a moment later. Of a run that fails, the logs stay.
 
+mod cable;
 mod driver;
 mod files;
+mod keeper;
 mod netns;
 mod party;
 mod process;
+mod relay;
 mod site;
 mod tools;
 mod watch;
@@ -20,6 +23,7 @@ use crate::outcome::{Oracle, Outcome};
 use crate::plan::{LAB_DEVICES_MAX, Plan, device_name};
 use anyhow::{Context, bail, ensure};
 use netns::Net;
+pub use relay::{RelayArgs, run as relay};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -83,20 +87,15 @@ pub fn run(plan: &Plan, options: &Options) -> anyhow::Result<Outcome> {
     let dir = work_dir(options)?;
 
     eprintln!("lab: {}: {}", plan.name, plan.about);
-    let net = Net::create(plan)?;
+    let _keeper = keeper::Keeper::start(&keeper::prefix(), dir.path())?;
+    let mut net = Net::create(plan, dir.path())?;
     interrupt.check()?;
-    let network = format!(
-        "{} devices, seeder {}, devices {} up {} down, TCP {}",
-        plan.devices.count,
-        plan.seeder.up,
-        plan.devices.up,
-        plan.devices.down,
-        net.congestion_control()?
-    );
+    let network = format!("{}, TCP {}", plan.links_in_words(), net.congestion_control()?);
     eprintln!("lab: {network}");
     let site = site::Site::prepare(plan, &net, dir.path(), site::Programs { samara, node }, &interrupt)?;
     let mut finished =
         driver::Driver::new(plan, &net, &site, interrupt.clone()).and_then(driver::Driver::run);
+    net.end_relays().iter().for_each(|said| eprintln!("lab: {said}"));
     if let Ok(finished) = &mut finished {
         finished.failures.extend(crate::verdict::failures(plan, &finished.report));
     }

@@ -6,23 +6,28 @@
 //!   PREFIX-dN:        eth0 eth0       eth0          egress of eth0 shaped: an uplink
 //! ```
 //!
+//! A segment of the plan has a bridge `br1`, `br2`, ... of its own, which a cable joins to `br0`; its devices' ports are
+//! there.
+//!
 //! Shaping is tbf; rates are layer-2 rates, as the bounds want. Segmentation offload is off, or the counters would
 //! miss the headers of the segments. Neighbours are permanent: the kernel's table of 1024 entries is shared by all
 //! namespaces and overflows silently. IPv6 is off, so that every party has one address. Every interface lives in a
 //! namespace of this run, so deleting those removes everything; dropping [`Net`] does.
 
-use super::tools;
-use crate::plan::Plan;
+use super::cable::Cables;
+use super::{keeper, tools};
+use crate::plan::{Party, Plan, Queue};
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
+/// The switch of the seeder and of all that are in no segment.
+const SWITCH: &str = "br0";
 /// The kernel's list of congestion controls that a namespace other than the first may use.
 const ALLOWED: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
 /// Milliseconds of traffic that a link may send at once after a silence; less loses rate on a busy machine.
 const BURST_MS: u64 = 5;
-/// Milliseconds of traffic that wait before a link before packets are dropped: a small switch's buffer.
-const QUEUE_MS: u64 = 50;
 /// Several full packets, below which slow links would hardly move.
 const BURST_BYTES_MIN: u64 = 8 * 1024;
 const QUEUE_BYTES_MIN: u64 = 32 * 1024;
@@ -33,19 +38,22 @@ pub struct Net {
     prefix: String,
     devices: usize,
     namespaces: Vec<String>,
+    cables: Cables,
     allowed_before: Option<String>,
 }
 
 impl Net {
-    /// Makes the network of a plan. Names carry this process's id, so that runs do not meet.
-    pub fn create(plan: &Plan) -> anyhow::Result<Self> {
-        let devices = plan.devices.count;
-        let prefix = format!("samara-{}", std::process::id());
-        let mut net = Self { prefix, devices, namespaces: Vec::new(), allowed_before: None };
+    /// Makes the network of a plan. Names carry this process's id, so that runs do not meet; relays log below `dir`.
+    pub fn create(plan: &Plan, dir: &Path) -> anyhow::Result<Self> {
+        let (prefix, devices) = (keeper::prefix(), plan.devices.count);
+        let (namespaces, cables) = (Vec::new(), Cables::new(dir));
+        let mut net = Self { prefix, devices, namespaces, cables, allowed_before: None };
         net.allow(&plan.network.congestion_control)?;
         net.add_namespace(net.hub())?;
-        let bridge = ["link add br0 type bridge forward_delay 0 mcast_snooping 0", "link set br0 up"];
-        tools::batch("ip", &net.hub(), &bridge.map(String::from))?;
+        net.add_switch(SWITCH)?;
+        for segment in 0..plan.segments.len() {
+            net.add_segment(segment, plan).with_context(|| format!("cannot make segment {segment}"))?;
+        }
         for party in 0..=devices {
             net.add_party(party, plan)
                 .with_context(|| format!("cannot make the link of {}", net.name(party)))?;
@@ -92,11 +100,15 @@ impl Net {
         self.set_link(self.devices, up)
     }
 
-    /// Every byte that left on the seeder's link so far, Ethernet headers included.
+    /// Every byte that left on the seeder's link so far, Ethernet headers included, lost ones too.
     pub fn seeder_wire_bytes(&self) -> anyhow::Result<u64> {
-        let text = tools::run("ip", &["-n", &self.hub(), "-s", "-j", "link", "show"])?;
-        let counted = received_bytes(&text)?;
-        counted.get(&self.port(self.devices)).copied().context("the seeder's link is not counted")
+        let text = tools::run("ip", &["-n", &self.seeder(), "-s", "-j", "link", "show"])?;
+        sent_bytes(&text)?.get("eth0").copied().context("the seeder's link is not counted")
+    }
+
+    /// Ends the relays; what each did, a sentence for each.
+    pub fn end_relays(&mut self) -> Vec<String> {
+        self.cables.end()
     }
 
     fn hub(&self) -> String {
@@ -131,6 +143,27 @@ impl Net {
         Ok(())
     }
 
+    fn add_switch(&self, name: &str) -> anyhow::Result<()> {
+        let bridge = format!("link add {name} type bridge forward_delay 0 mcast_snooping 0");
+        tools::batch("ip", &self.hub(), &[bridge, format!("link set {name} up")])
+    }
+
+    /// A switch for a segment, and the link that joins it to the common one.
+    fn add_segment(&mut self, segment: usize, plan: &Plan) -> anyhow::Result<()> {
+        let (hub, switch, of) = (self.hub(), segment_switch(segment), &plan.segments[segment]);
+        let [near, far] = [format!("t{segment}"), format!("s{segment}")];
+        self.add_switch(&switch)?;
+        self.cables.lay(&hub, [&near, &far], &of.link, &format!("segment {segment}"))?;
+        let joined =
+            [format!("link set {near} master {SWITCH} up"), format!("link set {far} master {switch} up")];
+        tools::batch("ip", &hub, &joined)?;
+        for (interface, rate) in [(&near, of.down.0), (&far, of.up.0)] {
+            without_offload(&hub, interface)?;
+            tools::batch("tc", &hub, &[shaping(interface, rate, of.link.queue)])?;
+        }
+        Ok(())
+    }
+
     fn add_party(&mut self, party: usize, plan: &Plan) -> anyhow::Result<()> {
         let (name, port, hub) = (self.name(party), self.port(party), self.hub());
         self.add_namespace(name.clone())?;
@@ -139,13 +172,19 @@ impl Net {
             plan.network.congestion_control
         );
         tools::run("ip", &["netns", "exec", &name, "sh", "-c", &set])?;
-        let link = [
-            format!("link add {port} type veth peer name eth0 address {} netns {name}", mac_address(party)),
-            format!("link set {port} master br0 up"),
+        let who = if party == self.devices { Party::Seeder } else { Party::Device(party) };
+        let (link, far) = (plan.link_of(who), format!("r{port}"));
+        self.cables.lay(&hub, [&port, &far], &link, &name)?;
+        let switch = plan.segment_of(party).map_or(SWITCH.to_owned(), segment_switch);
+        let outside = [
+            format!("link set {far} address {}", mac_address(party)),
+            format!("link set {far} netns {name}"),
+            format!("link set {port} master {switch} up"),
         ];
-        tools::batch("ip", &hub, &link)?;
+        tools::batch("ip", &hub, &outside)?;
         let mut inside = vec![
             "link set lo up".to_owned(),
+            format!("link set {far} name eth0"),
             format!("addr add {}/16 broadcast + dev eth0", ip_address(party)),
             "link set eth0 up".to_owned(),
             "route add 224.0.0.0/4 dev eth0".to_owned(),
@@ -155,14 +194,12 @@ impl Net {
             format!("neigh add {} lladdr {} dev eth0 nud permanent", ip_address(other), mac_address(other))
         }));
         tools::batch("ip", &name, &inside)?;
-        for (namespace, interface) in [(&name, "eth0"), (&hub, port.as_str())] {
-            let offload = ["-K", interface, "tso", "off", "gso", "off", "gro", "off"];
-            tools::run("ip", &[&["netns", "exec", namespace, "ethtool"], &offload[..]].concat())?;
-        }
-        let up = if party == self.devices { plan.seeder.up.0 } else { plan.link(party).up };
-        tools::batch("tc", &name, &[shaping("eth0", up)])?;
+        without_offload(&name, "eth0")?;
+        without_offload(&hub, &port)?;
+        let up = if party == self.devices { plan.seeder.up.0 } else { plan.rates(party).up };
+        tools::batch("tc", &name, &[shaping("eth0", up, link.queue)])?;
         if party < self.devices {
-            tools::batch("tc", &hub, &[shaping(&port, plan.link(party).down)])?;
+            tools::batch("tc", &hub, &[shaping(&port, plan.rates(party).down, link.queue)])?;
         }
         Ok(())
     }
@@ -170,6 +207,7 @@ impl Net {
 
 impl Drop for Net {
     fn drop(&mut self) {
+        self.cables.end();
         for namespace in &self.namespaces {
             if let Err(error) = tools::run("ip", &["netns", "del", namespace]) {
                 eprintln!("lab: namespace {namespace} stays behind: {error:#}");
@@ -182,6 +220,15 @@ impl Drop for Net {
     }
 }
 
+fn segment_switch(segment: usize) -> String {
+    format!("br{}", segment + 1)
+}
+
+fn without_offload(namespace: &str, interface: &str) -> anyhow::Result<()> {
+    let ethtool = ["netns", "exec", namespace, "ethtool", "-K", interface];
+    tools::run("ip", &[&ethtool[..], &["tso", "off", "gso", "off", "gro", "off"]].concat()).map(drop)
+}
+
 fn ip_address(party: usize) -> String {
     format!("10.83.{}.{}", party / 200, party % 200 + 1)
 }
@@ -190,19 +237,18 @@ fn mac_address(party: usize) -> String {
     format!("02:53:4d:00:{:02x}:{:02x}", party / 256, party % 256)
 }
 
-fn shaping(interface: &str, rate: u64) -> String {
-    let bytes_per_ms = rate / 8000;
-    let burst = (bytes_per_ms * BURST_MS).max(BURST_BYTES_MIN);
-    let queue = (bytes_per_ms * QUEUE_MS).max(QUEUE_BYTES_MIN) + burst;
+fn shaping(interface: &str, rate: u64, queue: Queue) -> String {
+    let burst = (rate / 8000 * BURST_MS).max(BURST_BYTES_MIN);
+    let queue = queue.bytes(rate).max(QUEUE_BYTES_MIN) + burst;
     format!("qdisc add dev {interface} root tbf rate {rate}bit burst {burst} limit {queue}")
 }
 
-/// Bytes received on each interface, of `ip -s -j link show`.
-fn received_bytes(json: &str) -> anyhow::Result<BTreeMap<String, u64>> {
+/// Bytes sent on each interface, of `ip -s -j link show`.
+fn sent_bytes(json: &str) -> anyhow::Result<BTreeMap<String, u64>> {
     let links: Vec<serde_json::Value> = serde_json::from_str(json).context("ip printed no JSON")?;
     let counted = |link: &serde_json::Value| {
         let name = link.get("ifname")?.as_str()?.to_owned();
-        Some((name, link.pointer("/stats64/rx/bytes")?.as_u64()?))
+        Some((name, link.pointer("/stats64/tx/bytes")?.as_u64()?))
     };
     Ok(links.iter().filter_map(counted).collect())
 }
@@ -210,14 +256,18 @@ fn received_bytes(json: &str) -> anyhow::Result<BTreeMap<String, u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Link;
 
     #[test]
     fn a_link_is_shaped_to_its_rate_with_a_short_queue() {
         assert_eq!(
-            shaping("eth0", 20_000_000),
+            shaping("eth0", 20_000_000, Link::default().queue),
             "qdisc add dev eth0 root tbf rate 20000000bit burst 12500 limit 137500"
         );
-        assert_eq!(shaping("p1", 1_000), "qdisc add dev p1 root tbf rate 1000bit burst 8192 limit 40960");
+        let bytes = shaping("p1", 1_000, Queue::Bytes(40_000));
+        assert_eq!(bytes, "qdisc add dev p1 root tbf rate 1000bit burst 8192 limit 48192");
+        let least = shaping("p1", 1_000, Link::default().queue);
+        assert_eq!(least, "qdisc add dev p1 root tbf rate 1000bit burst 8192 limit 40960");
     }
 
     #[test]
@@ -229,7 +279,7 @@ mod tests {
 
     #[test]
     fn counters_are_read_from_the_json_of_ip() {
-        let json = r#"[{"ifname":"lo"},{"ifname":"ps","stats64":{"rx":{"bytes":1514},"tx":{"bytes":7}}}]"#;
-        assert_eq!(received_bytes(json).unwrap(), BTreeMap::from([("ps".to_owned(), 1514)]));
+        let json = r#"[{"ifname":"lo"},{"ifname":"eth0","stats64":{"rx":{"bytes":7},"tx":{"bytes":1514}}}]"#;
+        assert_eq!(sent_bytes(json).unwrap(), BTreeMap::from([("eth0".to_owned(), 1514)]));
     }
 }

@@ -1,7 +1,7 @@
 //! The best that any schedule could do with the links of a plan, for the devices that are there from the start.
 
 use super::Plan;
-use samara_protocol::measure::{LinkRates, LowerBound, lower_bound, pipeline_seconds};
+use samara_protocol::measure::{Limit, LinkRates, LowerBound, lower_bound, pipeline_seconds};
 
 impl Plan {
     /// The devices that are there from the start.
@@ -10,12 +10,14 @@ impl Plan {
     }
 
     fn present_links(&self) -> Vec<LinkRates> {
-        self.present().map(|device| self.link(device)).collect()
+        self.present().map(|device| self.rates(device)).collect()
     }
 
-    /// The bound for the devices that are there from the start.
+    /// The bound for the devices that are there from the start, the links of their segments counted.
     pub fn lower_bound(&self) -> Option<LowerBound> {
-        lower_bound(self.artifact.bytes.0, self.seeder.up.0, &self.present_links())
+        let bound = lower_bound(self.artifact.bytes.0, self.seeder.up.0, &self.present_links())?;
+        let seconds = self.segment_bound_seconds();
+        Some(if seconds > bound.seconds { LowerBound { seconds, limit: Limit::SegmentLink } } else { bound })
     }
 
     /// The seconds of [`Plan::lower_bound`].
@@ -25,6 +27,7 @@ impl Plan {
 
     /// The time of the optimal schedule of whole pieces of this size, where it is known.
     pub fn pipeline_seconds(&self, piece_bytes: u32) -> Option<f64> {
-        pipeline_seconds(self.artifact.bytes.0, piece_bytes, self.seeder.up.0, &self.present_links())
+        let links = self.segments.is_empty().then(|| self.present_links())?;
+        pipeline_seconds(self.artifact.bytes.0, piece_bytes, self.seeder.up.0, &links)
     }
 }

@@ -5,15 +5,19 @@
 
 mod bounds;
 mod event;
+mod link;
 mod place;
 mod schedule;
+mod segment;
 mod simulated;
 mod unit;
 
 pub use event::{Discovery, Event, Milestone, Moment, Party, Verb};
+pub use link::Link;
 pub use schedule::Schedule;
+pub use segment::Segment;
 pub use simulated::Simulated;
-pub use unit::{Rate, Size};
+pub use unit::{Percent, Queue, Rate, Size, Span};
 
 use samara_protocol::measure::LinkRates;
 use serde::Deserialize;
@@ -71,6 +75,9 @@ pub struct Plan {
     pub devices: Devices,
     /// The seeder's link.
     pub seeder: Seeder,
+    /// Parts of the site behind links of their own.
+    #[serde(default)]
+    pub segments: Vec<Segment>,
     /// What is spread.
     pub artifact: Artifact,
     /// How the links behave.
@@ -99,6 +106,9 @@ pub struct Devices {
     pub up: Rate,
     /// From the network to a device.
     pub down: Rate,
+    /// Delay, loss and queue of each device's link.
+    #[serde(default)]
+    pub link: Link,
     /// Devices with other links.
     #[serde(default)]
     pub overrides: Vec<Override>,
@@ -114,6 +124,8 @@ pub struct Override {
     pub up: Option<Rate>,
     /// Its downlink, if not as all.
     pub down: Option<Rate>,
+    /// Delay, loss and queue of its link, all of them, if not as all.
+    pub link: Option<Link>,
 }
 
 /// The operator's laptop.
@@ -122,6 +134,9 @@ pub struct Override {
 pub struct Seeder {
     /// Its uplink. Its downlink has no limit.
     pub up: Rate,
+    /// Delay, loss and queue of its link.
+    #[serde(default)]
+    pub link: Link,
 }
 
 /// What is spread; its bytes are random, and the same in every run.
@@ -255,6 +270,7 @@ impl Plan {
             fault,
         };
         plan.check().map_err(|(key, fault)| at(place::line_of(text, key), key, fault))?;
+        plan.check_links().map_err(|(key, fault)| at(place::line_of(text, &key), &key, fault))?;
         for (index, text_of) in std::mem::take(&mut plan.events).into_iter().enumerate() {
             let line = text[..text_of.span().start.min(text.len())].matches('\n').count() + 1;
             let event = text_of
@@ -297,12 +313,32 @@ impl Plan {
             let known = CONGESTION_CONTROLS.join(", ");
             return Err(("network.congestion_control", format!("is {algorithm:?}, expected one of {known}")));
         }
+        self.check_segments()?;
         self.simulated.iter().try_for_each(|simulated| simulated.check(count))?;
         self.expect.check()
     }
 
-    /// The links of one device.
-    pub fn link(&self, device: usize) -> LinkRates {
+    fn check_links(&self) -> Result<(), (String, String)> {
+        let own = self.devices.overrides.iter().enumerate();
+        let own = own.filter_map(|(n, o)| Some((format!("devices.overrides[{n}].link"), o.link.as_ref()?)));
+        let both = [("seeder.link", &self.seeder.link), ("devices.link", &self.devices.link)];
+        let between = self.segments.iter().enumerate();
+        let between = between.map(|(n, segment)| (format!("segments[{n}].link"), &segment.link));
+        let mut links = both.into_iter().map(|(key, link)| (key.to_owned(), link)).chain(own).chain(between);
+        links.try_for_each(|(table, link)| {
+            link.check().map_err(|(key, fault)| (format!("{table}.{key}"), fault))
+        })
+    }
+
+    /// Delay, loss and queue of a party's link.
+    pub fn link_of(&self, party: Party) -> Link {
+        let Party::Device(device) = party else { return self.seeder.link };
+        let mut own = self.devices.overrides.iter().rev().filter(|o| o.who == device);
+        own.find_map(|o| o.link).unwrap_or(self.devices.link)
+    }
+
+    /// The rates of one device's link.
+    pub fn rates(&self, device: usize) -> LinkRates {
         let own = self.devices.overrides.iter().rev();
         let mut own = own.filter(|o| o.who == device);
         let up = own.clone().find_map(|o| o.up).unwrap_or(self.devices.up);

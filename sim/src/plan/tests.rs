@@ -35,8 +35,8 @@ fn refusal(from: &str, to: &str) -> String {
 fn a_plan_says_who_has_which_link_and_who_comes_late() {
     let plan = parse(GOOD).unwrap();
     assert_eq!(plan.name, "x");
-    assert_eq!(plan.link(0), LinkRates { up: 100_000_000, down: 50_000_000 });
-    assert_eq!(plan.link(3), LinkRates { up: 2_000_000, down: 50_000_000 });
+    assert_eq!(plan.rates(0), LinkRates { up: 100_000_000, down: 50_000_000 });
+    assert_eq!(plan.rates(3), LinkRates { up: 2_000_000, down: 50_000_000 });
     assert!(plan.joins_late(1) && !plan.joins_late(0));
     assert_eq!(plan.network.congestion_control, "cubic");
     assert_eq!(plan.expect.all_living_verified, Some(true));
@@ -105,6 +105,73 @@ fn a_number_that_is_none_and_an_unknown_congestion_control_are_named_with_their_
 }
 
 #[test]
+fn a_link_delays_and_loses_as_its_table_says_and_an_override_replaces_the_table() {
+    let table =
+        "link = { delay = \"30ms\", jitter = \"5 ms\", loss = \"0.5%\", loss_burst = 4, queue = \"64KiB\" }";
+    let text = GOOD.replace("up = \"20mbit\"", &format!("up = \"20mbit\"\n{table}"));
+    let plan = parse(&text.replace("up = \"2mbit\"", "link = { loss = \"2%\" }")).unwrap();
+    let seeder = plan.link_of(Party::Seeder);
+    assert_eq!((seeder.delay.to_string(), seeder.jitter.to_string()), ("30ms".into(), "5ms".into()));
+    assert_eq!((seeder.loss_events(), seeder.queue), (0.00125, Queue::Bytes(64 << 10)));
+    assert!(plan.link_of(Party::Device(0)).is_perfect() && !seeder.is_perfect());
+    assert_eq!(plan.link_of(Party::Device(3)).loss.fraction(), 0.02);
+    let words =
+        "4 devices, seeder 20mbit + 30ms ± 5ms, 0.5% lost in bursts of 4, devices 100mbit up 50mbit down";
+    assert_eq!(plan.links_in_words(), words);
+}
+
+#[test]
+fn a_link_that_makes_no_sense_is_named_with_its_line_and_what_would() {
+    let with = |link: &str| refusal("up = \"20mbit\"", &format!("up = \"20mbit\"\nlink = {{ {link} }}"));
+    for (link, fault) in [
+        ("delay = \"30\"", "\"30\" is no time, expected as \"30ms\""),
+        ("delay = \"11s\"", "line 9: `seeder.link.delay` is 11s, expected at most 10s"),
+        ("jitter = \"3ms\"", "line 9: `seeder.link.jitter` is 3ms, expected at most the delay, which is 0ms"),
+        ("loss = \"51%\"", "line 9: `seeder.link.loss` is 51%, expected at most 50%"),
+        ("loss = \"1\"", "\"1\" is no part, expected as \"1%\""),
+        (
+            "loss = \"1%\", loss_burst = 0.5",
+            "`seeder.link.loss_burst` is 0.5, expected packets from 1 to 1000",
+        ),
+        ("loss_burst = 2", "`seeder.link.loss_burst` is for a link with loss"),
+        ("queue = \"0ms\"", "\"0ms\" is no queue, expected as \"50ms\" or \"64KiB\""),
+        ("rate = 1", "unknown field `rate`"),
+    ] {
+        let said = with(link);
+        assert!(said.contains("line 9") || said.contains("at line 9"), "{said}");
+        assert!(said.contains(fault), "{said}");
+    }
+    let said = refusal("up = \"2mbit\"", "link = { loss = \"60%\" }");
+    assert!(said.contains("line 6: `devices.overrides[0].link.loss` is 60%"), "{said}");
+}
+
+/// With two devices behind a link of 10 Mbit/s.
+fn with_segment(discovery: &str, devices: &str) -> Result<Plan, PlanError> {
+    let segment = format!("[[segments]]\ndevices = {devices}\nup = \"50mbit\"\ndown = \"10mbit\"\n");
+    parse(&format!("{GOOD}[network]\ndiscovery = \"{discovery}\"\n{segment}"))
+}
+
+#[test]
+fn a_segment_bounds_a_run_by_its_link() {
+    let plan = with_segment("static", "[1, 2]").unwrap();
+    assert_eq!((plan.segment_of(2), plan.segment_of(3)), (Some(0), None));
+    assert_eq!(plan.lower_bound_seconds(), Some((8_u64 << 20) as f64 * 8.0 / 10e6));
+}
+
+#[test]
+fn a_segment_that_makes_no_sense_is_named_with_its_line_and_what_would() {
+    for (discovery, devices, fault) in [
+        ("static", "[1, 9]", "line 21: `segments` name device 9, the last is 3"),
+        ("static", "[1, 1]", "`segments` name device 1 twice, expected once"),
+        ("static", "[]", "`segments` have one without devices"),
+        ("mdns", "[1]", "`segments` are there, expected network.discovery = \"static\""),
+    ] {
+        let said = with_segment(discovery, devices).unwrap_err().to_string();
+        assert!(said.contains(fault), "{said}");
+    }
+}
+
+#[test]
 fn the_plans_of_this_repository_are_well_formed() {
     let plans = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans");
     let names_in = |dir: &Path| {
@@ -115,7 +182,7 @@ fn the_plans_of_this_repository_are_well_formed() {
     };
     assert_eq!(
         names_in(&plans),
-        "churn equal-links late-joiner many-files one-slow-device safe-leave seeder-restart site-32 slow-holder smoke \
+        "churn equal-links late-joiner lte-uplink many-files one-slow-device safe-leave seeder-restart site-32 slow-holder smoke two-halls \
          weak-uplink"
     );
     assert_eq!(names_in(&plans.join("simulated")), "dying-50 equal-50 liars-50 thousand weak-200 weak-50");
@@ -144,16 +211,11 @@ fn a_fault_is_told_once() {
 #[test]
 fn what_only_the_simulator_can_do_is_checked_as_well() {
     let with = |text: &str| parse(&format!("{GOOD}[simulated]\n{text}\n"));
-    let plan = with("seeder_latency_ms = 30\ndisk = \"20MiB\"\nliars = [2]").unwrap();
+    let plan = with("disk = \"20MiB\"\nliars = [2]").unwrap();
     assert!(!plan.is_honest(2) && plan.is_honest(1));
     assert_eq!(plan.simulated.unwrap().disk, Some(Size(20 << 20)));
     for (text, fault) in [
         ("liars = [4]", "`simulated.liars` names device 4, the last is 3"),
-        ("device_latency_ms = -1", "`simulated.device_latency_ms` is -1, expected milliseconds up to 10000"),
-        (
-            "seeder_latency_ms = nan",
-            "`simulated.seeder_latency_ms` is NaN, expected milliseconds up to 10000",
-        ),
         ("lies = 1", "unknown field `lies`"),
     ] {
         let said = with(text).unwrap_err().to_string();

@@ -65,6 +65,7 @@ pub(super) fn because(limit: Limit) -> &'static str {
         Limit::SeederUplink => "the seeder's uplink needs that long for one copy",
         Limit::SlowestDownlink => "the slowest downlink of a device needs that long for its copy",
         Limit::AllUplinks => "all uplinks together need that long for a copy for each device",
+        Limit::SegmentLink => "the slowest link of a segment needs that long for one copy",
     }
 }
 

@@ -73,7 +73,7 @@ fn explanations(view: View<'_>, device: &DeviceReport) -> Vec<(f64, String)> {
     let artifact = plan.artifact.bytes.0 as f64;
     let mut known = Vec::new();
     if let Some(number) = number_of(&device.device).filter(|number| *number < plan.devices.count) {
-        let down = plan.link(number).down;
+        let down = plan.rates(number).down;
         let time = artifact * 8.0 / down as f64;
         let rate = crate::plan::Rate(down);
         known.push((time, format!("its downlink of {rate} alone needs {}", seconds(time))));

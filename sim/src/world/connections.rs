@@ -14,8 +14,6 @@ use samara_protocol::wire::codec::encode_control;
 
 /// A dial that nobody answers ends after this: the kernel gives up, or the daemon does.
 const DIAL_TIMEOUT_SECONDS: f64 = 10.0;
-/// Round trips of TCP, Noise, Yamux and protocol selection before both sides may speak.
-const CONNECT_ROUND_TRIPS: u64 = 4;
 
 /// One end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,11 +105,11 @@ impl World {
             let at = self.now.plus(Nanos::from_seconds(DIAL_TIMEOUT_SECONDS).0);
             return self.agenda.push(at, Event::DialFailed { from, to, life: dialler });
         }
-        let trip = self.latency(from, to) + self.latency(to, from);
         if to_peer.process.is_none() {
+            let trip = self.latency(from, to) + self.latency(to, from);
             return self.agenda.push(self.now.plus(trip), Event::DialFailed { from, to, life: dialler });
         }
-        let at = self.now.plus(trip * CONNECT_ROUND_TRIPS + self.costs.connect_ns);
+        let at = self.now.plus(self.connect_latency(from, to) + self.costs.connect_ns);
         self.agenda.push(at, Event::Connect { from, to, lives: (dialler, listener) });
     }
 
@@ -144,7 +142,10 @@ impl World {
             }
         }
         let id = self.connections.len() as ConnectionId;
-        self.connections.push(Connection::new(from, to));
+        let mut connection = Connection::new(from, to);
+        connection.end_mut(Side::Dialler).pipe.tcp = self.tcp(from, to);
+        connection.end_mut(Side::Listener).pipe.tcp = self.tcp(to, from);
+        self.connections.push(connection);
         for (peer, other) in [(from, to), (to, from)] {
             if let Some(process) = &mut self.peers[peer as usize].process {
                 process.connections.insert(other, id);
@@ -167,14 +168,14 @@ impl World {
             self.seeder_control_bytes += super::cost::message_wire_bytes(self.scratch.len() as u64);
         }
         let side = self.connections[id as usize].side_of(to);
-        self.travel(id, side, Cargo::Control(message));
+        self.travel(id, side, Cargo::Control(message), 1);
     }
 
-    /// Sends something on its way to one end.
-    pub(super) fn travel(&mut self, id: ConnectionId, to: Side, cargo: Cargo) {
+    /// Sends something on its way to one end; so many segments of it are under way at once.
+    pub(super) fn travel(&mut self, id: ConnectionId, to: Side, cargo: Cargo, segments: u64) {
         let connection = &self.connections[id as usize];
         let (from, target) = (connection.end(to.other()).peer, connection.end(to).peer);
-        let at = self.now.plus(self.latency(from, target));
+        let at = self.now.plus(self.latency(from, target) + self.repair_latency(from, target, segments));
         let end = self.connections[id as usize].end_mut(to);
         end.arrives_at = end.arrives_at.max(at);
         let at = end.arrives_at;
@@ -206,7 +207,7 @@ impl World {
         if self.connections[id as usize].end(side).is_open {
             self.shut(id, side);
             if self.connections[id as usize].end(side.other()).is_open {
-                self.travel(id, side.other(), Cargo::Close);
+                self.travel(id, side.other(), Cargo::Close, 1);
             }
         }
     }

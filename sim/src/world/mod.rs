@@ -5,6 +5,7 @@
 //! agenda, the ends of flows, the processors, the machines' timers. All dice are seeded: the same plan and seed give
 //! the same run. What the model leaves out is listed in `docs/SIMULATION.md`.
 
+mod access;
 mod actions;
 mod agenda;
 mod alarms;
@@ -21,6 +22,7 @@ mod peer;
 mod processor;
 mod record;
 mod site;
+mod tcp;
 mod trace;
 mod transfer;
 
@@ -30,6 +32,7 @@ pub use outcome::Simulated;
 pub use trace::{Entry, Log, What};
 
 use crate::plan::{Milestone, Plan, Schedule};
+use access::Access;
 use agenda::Agenda;
 use alarms::Alarms;
 use checker::Checker;
@@ -48,8 +51,6 @@ use samara_protocol::rng::Prng;
 use std::collections::BTreeSet;
 use trace::Trace;
 
-/// Nanoseconds from one network card to another through a switch.
-const SWITCH_NANOS: u64 = 60_000;
 /// Seconds by which a time that went through nanoseconds may be too early.
 const ROUNDING: f64 = 2e-9;
 
@@ -135,9 +136,10 @@ pub struct World {
     costs: Costs,
     is_ideal: bool,
     disk_ns_per_byte: Option<f64>,
-    seeder_latency_ns: u64,
-    device_latency_ns: u64,
-    queue_ns: u64,
+    /// Of the peers, then of the segments.
+    accesses: Vec<Access>,
+    /// Which one each peer is in, if not at the common switch.
+    segments: Vec<Option<usize>>,
     agenda: Agenda<Event>,
     timers: Alarms,
     processors: Processors<Job>,
@@ -293,15 +295,6 @@ impl World {
 
     fn content_number(&self, hash: ContentHash) -> Option<usize> {
         self.contents.iter().position(|content| content.hash == hash)
-    }
-
-    /// Nanoseconds from one peer to another, the queues of full links included.
-    fn latency(&self, from: PeerIndex, to: PeerIndex) -> u64 {
-        let queues = [self.peers[from as usize].up, self.peers[to as usize].down];
-        let full = queues.into_iter().filter(|link| self.network.is_full(*link)).count() as u64;
-        let ends = [from, to]
-            .map(|peer| if peer == self.seeder() { self.seeder_latency_ns } else { self.device_latency_ns });
-        SWITCH_NANOS + ends.iter().sum::<u64>() + full * self.queue_ns
     }
 
     fn second(&self) -> f64 {

@@ -1,5 +1,6 @@
 //! A world made from a plan: peers with their links, contents, documents, dice.
 
+use super::access::Access;
 use super::agenda::Agenda;
 use super::alarms::Alarms;
 use super::checker::{Bounds, Checker};
@@ -12,7 +13,7 @@ use super::processor::Processors;
 use super::record::Record;
 use super::trace::Trace;
 use super::{Content, Options, World};
-use crate::plan::{ArtifactKind, Plan, Schedule};
+use crate::plan::{ArtifactKind, Party, Plan, Schedule};
 use samara_protocol::geometry::{Geometry, GeometryError};
 use samara_protocol::id::ContentHash;
 use samara_protocol::neighbour::Limits;
@@ -24,10 +25,10 @@ use std::collections::BTreeSet;
 const EXACT_DEVICES_MAX: usize = 1000;
 /// Devices up to which each device's enrollment is a document of its own that everybody fetches.
 const ENROLLED_DEVICES_MAX: usize = 250;
+/// Keeps the dice of the links apart from those of everything else.
+const ACCESS_SALT: u64 = 0x6c69_6e6b_0000_0000;
 /// Bytes of one entry of a tree's file list.
 const LIST_ENTRY_BYTES: u64 = 110;
-/// The queue of a full link, in time at its rate, as the lab sets it.
-const QUEUE_NANOS: u64 = 50_000_000;
 
 impl World {
     /// A world in which nothing has happened yet.
@@ -39,6 +40,7 @@ impl World {
         let mut network = Network::new(options.sharing.unwrap_or(sharing));
         let peers: Vec<Peer> =
             (0..=count).map(|index| peer(index, plan, &contents, &mut network, &mut rng)).collect();
+        let accesses = accesses(plan, &peers, &mut network, options.seed ^ ACCESS_SALT);
         let enrollments = if count <= ENROLLED_DEVICES_MAX { count as u32 } else { 0 };
         let limits = Limits::default();
         let present = plan.present();
@@ -54,9 +56,8 @@ impl World {
             costs: options.costs,
             is_ideal: options.is_ideal,
             disk_ns_per_byte: simulated.disk.map(|disk| 1e9 / disk.0 as f64),
-            seeder_latency_ns: (simulated.seeder_latency_ms * 1e6) as u64,
-            device_latency_ns: (simulated.device_latency_ms * 1e6) as u64,
-            queue_ns: if options.is_ideal { 0 } else { QUEUE_NANOS },
+            accesses,
+            segments: (0..=count).map(|device| plan.segment_of(device)).collect(),
             agenda: Agenda::new(),
             timers: Alarms::default(),
             processors: Processors::new(count + 1, options.cores),
@@ -97,7 +98,7 @@ fn rates(plan: &Plan, index: usize) -> (u64, u64) {
     if index == plan.devices.count {
         return (plan.seeder.up.0, UNLIMITED);
     }
-    let link = plan.link(index);
+    let link = plan.rates(index);
     (link.up, link.down)
 }
 
@@ -129,6 +130,19 @@ fn peer(index: usize, plan: &Plan, contents: &[Content], network: &mut Network, 
         sent_before: 0,
         repaired_before: 0,
     }
+}
+
+fn accesses(plan: &Plan, peers: &[Peer], network: &mut Network, rng_seed: u64) -> Vec<Access> {
+    let of_peers = peers.iter().enumerate().map(|(index, peer)| {
+        let party = if peer.is_seeder { Party::Seeder } else { Party::Device(index) };
+        let (up, down) = rates(plan, index);
+        Access::new(plan.link_of(party), [peer.up, peer.down], [up, down], rng_seed)
+    });
+    let of_segments = plan.segments.iter().map(|segment| {
+        let rates = [segment.up.0, segment.down.0];
+        Access::new(segment.link, rates.map(|rate| network.add_link(rate)), rates, rng_seed)
+    });
+    of_peers.chain(of_segments).collect()
 }
 
 fn contents(plan: &Plan, rng: &mut Prng) -> Result<Vec<Content>, GeometryError> {

@@ -8,8 +8,9 @@
 use super::checker::Fault;
 use super::connections::{Cargo, Side};
 use super::cost::frame_wire_bytes;
-use super::network::{FlowId, Path};
+use super::network::FlowId;
 use super::peer::{Arrived, ConnectionId, PeerIndex, index_of};
+use super::tcp::Tcp;
 use super::{Event, Job, Work, World};
 use samara_protocol::geometry::PieceRange;
 use samara_protocol::id::{ContentHash, PeerId};
@@ -23,6 +24,8 @@ pub(super) struct Pipe {
     waiting: VecDeque<Frame>,
     sending: Option<(FlowId, Frame)>,
     serial_next: u64,
+    /// What holds this direction back beside its links.
+    pub(super) tcp: Option<Tcp>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +103,13 @@ impl World {
         let range = frame.header.range;
         let bytes =
             if self.is_ideal { geometry.byte_range(range).1 } else { frame_wire_bytes(geometry, range) };
-        let path = Path::new(&[self.peers[from as usize].up, self.peers[to as usize].down]);
+        let own = pipe.tcp.as_mut().map(|tcp| {
+            self.network.set_rate(tcp.own, tcp.send(bytes), self.now);
+            tcp.own
+        });
+        let path = self.path(from, to, own);
+        // What is lost crosses the links as well.
+        let bytes = (bytes as f64 / self.arriving(from, to)) as u64;
         let owner = u64::from(id) << 1 | side as u64;
         let flow = self.network.start(path, bytes, owner, self.now);
         self.record.on_flow_start(to, self.now);
@@ -123,10 +132,13 @@ impl World {
         let side = if owner & 1 == 0 { Side::Dialler } else { Side::Listener };
         let connection = &mut self.connections[id as usize];
         let to = connection.end(side.other()).peer;
-        let Some((_, frame)) = connection.end_mut(side).pipe.sending.take() else { return };
+        let pipe = &mut connection.end_mut(side).pipe;
+        let Some((_, frame)) = pipe.sending.take() else { return };
         let Frame { content, header, is_wrong, .. } = frame;
+        let (_, bytes) = self.contents[content].geometry.byte_range(header.range);
+        let segments = pipe.tcp.as_ref().map_or(1, |tcp| tcp.segments_under_way(bytes));
         self.record.on_flow_stop(to, self.now);
-        self.travel(id, side.other(), Cargo::Data { content, header, is_wrong });
+        self.travel(id, side.other(), Cargo::Data { content, header, is_wrong }, segments);
         self.send_next(id, side);
     }
 

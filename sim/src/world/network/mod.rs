@@ -18,8 +18,8 @@ pub(super) type FlowId = u32;
 
 /// The bottleneck of a flow that has no rate yet.
 const NO_LINK: LinkId = LinkId::MAX;
-/// Links of one path at most: a device's, up to two between segments, a device's.
-const PATH_MAX: usize = 4;
+/// Links of one path at most: a device's, up to two between segments, a device's, and the connection's own.
+const PATH_MAX: usize = 5;
 
 /// How transfers share links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -63,7 +63,21 @@ fn draw(seed: u64) -> String {
     }
     if pick(&[0, 1, 2]) == 0 {
         plan += "[simulated]\n";
-        let _ = writeln!(plan, "seeder_latency_ms = {}\ndisk = \"{}MiB\"", pick(&[0, 40]), pick(&[1, 50]));
+        let _ = writeln!(plan, "disk = \"{}MiB\"", pick(&[1, 50]));
+    }
+    if discovery == "static" && pick(&[0, 1]) == 0 {
+        let (up, down) = (pick(&[5, 50]), pick(&[10, 50]));
+        let _ = write!(plan, "[[segments]]\ndevices = [0]\nup = \"{up}mbit\"\ndown = \"{down}mbit\"\n");
+    }
+    if pick(&[0, 1, 2]) == 0 {
+        let (delay, loss, burst) = (pick(&[1, 40]), pick(&[0, 1, 5]), pick(&[1, 4]));
+        let burst = if loss > 0 { format!("loss_burst = {burst}\n") } else { String::new() };
+        let table = pick(&[0, 1]);
+        let table = ["seeder", "devices"][table as usize];
+        let _ = write!(
+            plan,
+            "[{table}.link]\ndelay = \"{delay}ms\"\njitter = \"1ms\"\nloss = \"{loss}%\"\n{burst}"
+        );
     }
     plan
 }

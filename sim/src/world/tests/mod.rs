@@ -120,11 +120,50 @@ fn a_slow_disk_is_the_bound_where_it_is_slower_than_the_link() {
     assert!((16.0..18.0).contains(&last), "{last}");
 }
 
+/// With more to send, over a seeder's link that is not perfect.
+fn long_way(link: &str) -> String {
+    SMALL.replace("16MiB", "48MiB").replace("[seeder]", &format!("[seeder]\nlink = {{ {link} }}"))
+}
+
 #[test]
 fn a_long_path_to_the_seeder_is_kept_full() {
-    let text = SMALL.replace("16MiB", "48MiB") + "[simulated]\nseeder_latency_ms = 30\n";
-    let report = run(&text, 14).report;
+    let report = run(&long_way("delay = \"30ms\""), 14).report;
     assert!(report.time_ratio.is_some_and(|ratio| ratio < 1.2), "{:?}", report.time_ratio);
+}
+
+#[test]
+fn losses_on_a_long_way_slow_a_connection_down_that_minds_them_and_the_seed_repeats_them() {
+    let lossy =
+        long_way("delay = \"30ms\", jitter = \"5ms\", loss = \"1%\"").replace("count = 8", "count = 2");
+    let (one, again) = (run(&lossy, 18), run(&lossy, 18));
+    assert_eq!((one.digest, &one.report), (again.digest, &again.report));
+    // Two connections of 2.4 Mbit/s on a link of 20.
+    let rate = one.report.time_ratio.map(|ratio| 20.0 / ratio);
+    assert!(rate.is_some_and(|rate| (3.5..5.0).contains(&rate)), "{rate:?}");
+    let bbr = run(&(lossy + "[network]\ncongestion_control = \"bbr\"\n"), 18);
+    assert!(bbr.report.time_ratio.is_some_and(|ratio| ratio < 1.2), "{:?}", bbr.report.time_ratio);
+    let wire = bbr.report.seeder_wire_copies.unwrap();
+    assert!((1.062..1.080).contains(&wire), "{wire}");
+}
+
+#[test]
+fn what_crosses_between_segments_shares_their_link() {
+    let segment = "[network]\ndiscovery = \"static\"\n[[segments]]\ndevices = [4, 5, 6, 7]\nup = \"100mbit\"\n\
+        down = \"10mbit\"\nlink = { delay = \"2ms\" }\n";
+    let report = run(&(SMALL.to_owned() + segment), 20).report;
+    let seconds = |device: usize| report.per_device[device].seconds.unwrap();
+    // 16 MiB at 10 Mbit/s are 13.4 s: no device behind the link can be earlier, those before it are.
+    assert!((4..8).all(|device| seconds(device) > 13.4), "{:?}", report.per_device);
+    assert!((0..4).all(|device| seconds(device) < 13.4), "{:?}", report.per_device);
+    assert_eq!(report.verified, 8);
+}
+
+#[test]
+fn bursts_are_seen_as_one_loss_each() {
+    let link = "delay = \"30ms\", loss = \"1%\"";
+    let seconds =
+        |link: &str| run(&long_way(link).replace("count = 8", "count = 2"), 19).report.last_device_seconds;
+    assert!(seconds(&format!("{link}, loss_burst = 4")) < seconds(link).map(|seconds| seconds * 0.7));
 }
 
 #[test]
