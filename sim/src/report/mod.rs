@@ -1,6 +1,6 @@
 //! What people see of a run: a summary for the terminal, and a page that needs nothing but itself.
 //!
-//! Everything is made from an [`Outcome`](crate::outcome::Outcome) and its plan, so a run in the lab and one in virtual
+//! Everything is made from an [`Outcome`] and its plan, so a run in the lab and one in virtual
 //! time look alike, and the same run has the same bytes: no clock, no dice, no network, no script. Text that comes from
 //! a plan is escaped by the template. However large a run is, a page stays small: curves are thinned, many devices
 //! share a bar, long tables show their slowest rows and say so.

@@ -37,7 +37,7 @@ const PER_PEER_MAX: usize = 3;
 pub enum Refuse {
     /// So long, whatever happens.
     For(Duration),
-    /// It is no member: so long, or until it may have become one ([`Gate::forgive`]).
+    /// It is no member: so long, or until it may have become one (`Gate::forgive`).
     Stranger(Duration),
 }
 
