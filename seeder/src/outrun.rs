@@ -54,8 +54,8 @@ impl Seen {
     /// Compares with the directory, and keeps there what outruns it.
     pub fn settle(&self, site: &SiteDir) -> Result<Option<Outrun>, Failure> {
         let documents = self.raise(&mut site.numbers()?);
-        let roots = self.newer_roots(site)?;
         let root_here = newest_root(site)?;
+        let roots = self.newer_roots(root_here);
         let of_roots = roots.iter().map(|root| Raised {
             kind: "trust_root",
             of: root.site.to_string(),
@@ -75,7 +75,7 @@ impl Seen {
         self.raise(&mut writer.sequences);
         writer.save_sequences()?;
         // Another process may have written since.
-        for root in self.newer_roots(site)? {
+        for root in self.newer_roots(newest_root(site)?) {
             writer.put_document(&root_name(root.version), root.envelope())?;
         }
         Ok(())
@@ -91,15 +91,14 @@ impl Seen {
     }
 
     // Those that go on where the directory's end, in their order.
-    fn newer_roots(&self, site: &SiteDir) -> Result<Vec<&Verified<TrustRoot>>, Failure> {
-        let here = newest_root(site)?;
+    fn newer_roots(&self, here: u64) -> Vec<&Verified<TrustRoot>> {
         let roots = self.0.values().filter_map(|document| match document {
             VerifiedDocument::TrustRoot(root) if root.version > here => Some(root),
             _ => None,
         });
         let mut roots: Vec<_> = roots.collect();
         roots.sort_by_key(|root| root.version);
-        Ok(roots)
+        roots
     }
 }
 

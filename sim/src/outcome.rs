@@ -203,17 +203,19 @@ pub fn largest_gap(a: &[Point], b: &[Point]) -> f64 {
     times.map(|at| (fraction_at(a, at) - fraction_at(b, at)).abs()).fold(0.0, f64::max)
 }
 
-/// Straight from point to point; before the first nothing, after the last as the last.
+/// Before the first point nothing.
 fn fraction_at(curve: &[Point], seconds: f64) -> f64 {
+    value_at(curve, seconds, |point| point.fraction).unwrap_or(0.0)
+}
+
+/// A value of a curve at a time, straight from point to point, after the last as the last; `None` before the first.
+pub fn value_at(curve: &[Point], seconds: f64, value: impl Fn(&Point) -> f64) -> Option<f64> {
     let after = curve.partition_point(|point| point.seconds <= seconds);
-    let before = after.checked_sub(1).and_then(|index| curve.get(index));
-    match (before, curve.get(after)) {
-        (Some(a), Some(b)) => {
-            a.fraction + (b.fraction - a.fraction) * (seconds - a.seconds) / (b.seconds - a.seconds)
-        }
-        (Some(last), None) => last.fraction,
-        (None, _) => 0.0,
-    }
+    let before = curve.get(after.checked_sub(1)?)?;
+    Some(curve.get(after).map_or(value(before), |next| {
+        let part = (seconds - before.seconds) / (next.seconds - before.seconds);
+        value(before) + (value(next) - value(before)) * part
+    }))
 }
 
 #[cfg(test)]

@@ -173,10 +173,10 @@ impl Mesh {
         let before = now - self.overdue();
         let peers: Vec<(PeerId, Duration)> =
             self.neighbours.iter().map(|(peer, n)| (*peer, n.rtt())).collect();
-        let limits = self.config.limits.clone();
+        let timeout_min = self.config.limits.request_timeout_min;
         for &(peer, rtt) in &peers {
-            let expired =
-                self.with_budget(peer, |budget| budget.expire(rtt, &limits, now)).unwrap_or_default();
+            let expired = self.with_budget(peer, |budget| budget.expire(rtt, timeout_min, now));
+            let expired = expired.unwrap_or_default();
             self.expect_strays(peer, expired.len());
             for asked in expired {
                 self.release(peer, asked.content, asked.range);

@@ -2,12 +2,11 @@
 
 use crate::id::PeerId;
 use crate::rng::Prng;
-use crate::wire::{ADDRESSES_MAX, PeerAddress};
+use crate::wire::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, PeerAddress};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Addresses kept of one peer, and the longest one; bounds memory against a peer that invents them.
-const PER_PEER_MAX: usize = 4;
-pub(super) const ADDRESS_BYTES_MAX: usize = 128;
+/// Addresses kept of one peer; bounds memory against a peer that invents them.
+pub(super) const PER_PEER_MAX: usize = 4;
 
 /// Addresses of members.
 #[derive(Debug, Clone, Default)]

@@ -97,10 +97,10 @@ impl Budget {
         self.asked.iter().map(|asked| asked.at).min()
     }
 
-    /// Takes out what is overdue for good.
-    pub fn expire(&mut self, rtt: Duration, limits: &Limits, now: Timestamp) -> Vec<Asked> {
+    /// Takes out what is overdue for good: for `timeout_min`, or longer where it must be expected to take long.
+    pub fn expire(&mut self, rtt: Duration, timeout_min: Duration, now: Timestamp) -> Vec<Asked> {
         let expected = time_for(self.bytes, self.rate.rate()).unwrap_or_default() + rtt;
-        let timeout = limits.request_timeout_min.max(expected * 8);
+        let timeout = timeout_min.max(expected * 8);
         // A request waits behind others on the same link: time counts from the last arrival on.
         let late = |asked: &Asked| now.since(asked.at.max(self.last_arrival)) > timeout;
         let expired: Vec<Asked> = self.asked.iter().filter(|asked| late(asked)).copied().collect();

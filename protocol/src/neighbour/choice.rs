@@ -6,12 +6,12 @@
 //! A site of up to `full_mesh_max` peers is connected all to all. On a larger one this peer chooses `chosen_max`
 //! neighbours itself; the others are those that chose this one. Bounded: the least hopeful hearsay goes first.
 
-use super::addresses::ADDRESS_BYTES_MAX;
 use super::limits::Limits;
 use super::strangers::Strangers;
 use crate::id::PeerId;
 use crate::rng::Prng;
 use crate::time::Timestamp;
+use crate::wire::{ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -32,8 +32,6 @@ const ROUND: Duration = Duration::from_millis(250);
 const SAME_TIME: Duration = Duration::from_secs(10);
 /// Peers known by hearsay; a liar cannot make more.
 const HEARSAY_MAX: usize = 4096;
-/// Addresses kept of one peer.
-const ADDRESSES_PER_PEER_MAX: usize = 8;
 
 /// One thing that can be dialled.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,14 +1,13 @@
 //! Peers that were turned away while they were no members, and where they say they listen: they are dialled once they are
 //! enrolled, and never before. Bounded; nobody's word is proven, so that any of them may give way.
 
-use super::addresses::ADDRESS_BYTES_MAX;
+use super::addresses::PER_PEER_MAX;
 use crate::id::PeerId;
+use crate::wire::ADDRESS_BYTES_MAX;
 use std::collections::BTreeMap;
 
 /// Peers that are remembered.
 const PEERS_MAX: usize = 256;
-/// Addresses kept of one peer.
-const PER_PEER_MAX: usize = 4;
 
 /// Who was turned away.
 #[derive(Debug, Clone, Default)]

@@ -10,12 +10,11 @@ use crate::geometry::PieceIndex;
 use crate::piece_set::PieceSet;
 use crate::rng::Prng;
 
-const ABSENT: u32 = u32::MAX;
-
 /// A set of pieces, each with an availability, iterated rarest first.
 #[derive(Debug, Clone)]
 pub struct RarityOrder {
     order: Vec<u32>,
+    /// Of the present pieces.
     place: Vec<u32>,
     ends: Vec<u32>,
     present: PieceSet,
@@ -24,7 +23,7 @@ pub struct RarityOrder {
 impl RarityOrder {
     /// An empty order over `pieces`.
     pub fn new(pieces: u32) -> Self {
-        let place = vec![ABSENT; pieces as usize];
+        let place = vec![0; pieces as usize];
         Self { order: Vec::new(), place, ends: vec![0], present: PieceSet::empty(pieces) }
     }
 
@@ -40,7 +39,7 @@ impl RarityOrder {
 
     /// Whether a piece is in it.
     pub fn contains(&self, piece: u32) -> bool {
-        self.place[piece as usize] != ABSENT
+        self.present.contains(PieceIndex(piece))
     }
 
     /// Rarest first.
@@ -91,7 +90,6 @@ impl RarityOrder {
             self.ends[bucket] -= 1;
         }
         self.order.pop();
-        self.place[piece as usize] = ABSENT;
     }
 
     /// A present piece of availability `from` now has one holder more.

@@ -161,8 +161,8 @@ impl Hello {
         if self.enrollment.len() > ENROLLMENT_SHOWN_MAX {
             self.enrollment.clear();
         }
-        self.listen.retain(|address| address.len() <= LISTEN_BYTES_MAX);
-        self.listen.truncate(LISTEN_SHOWN_MAX);
+        self.listen.retain(|address| address.len() <= ADDRESS_BYTES_MAX);
+        self.listen.truncate(ADDRESSES_PER_PEER_MAX);
         self
     }
 }
@@ -269,8 +269,8 @@ pub struct DataHeader {
 
 /// The longest enrollment that fits into a hello beside everything else.
 pub const ENROLLMENT_SHOWN_MAX: usize = 6 * 1024;
-/// The most addresses of a hello, and the longest: peers keep no more.
-const LISTEN_SHOWN_MAX: usize = 8;
-const LISTEN_BYTES_MAX: usize = 128;
+/// Addresses of one peer, and the longest one: neither are more shown in a hello, nor kept by anybody.
+pub(crate) const ADDRESSES_PER_PEER_MAX: usize = 8;
+pub(crate) const ADDRESS_BYTES_MAX: usize = 128;
 /// The most addresses in one message.
 pub const ADDRESSES_MAX: usize = 32;

@@ -1,5 +1,6 @@
 //! `samara enroll`: lets devices into a site.
 
+use super::DevicesArgs;
 use crate::failure::Failure;
 use crate::show::check_label;
 use crate::signer::{RoleName, Signer, show_before_signing};
@@ -8,7 +9,6 @@ use crate::ui::Output;
 use samara_protocol::document::{Criticality, Enrollment};
 use samara_protocol::id::PeerId;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 /// Enroll devices: sign that they belong to the site.
 ///
@@ -18,12 +18,8 @@ use std::path::PathBuf;
   samara enroll --site plant-7 --name press-3 --hardware pump-b --tag line-2 DEVICE_ID
   samara enroll --site plant-7 --yes $(cat device-ids)")]
 pub struct Args {
-    /// The site directory.
-    #[arg(long, env = "SAMARA_SITE")]
-    site: PathBuf,
-    /// Ids of the devices, 64 hexadecimal digits each.
-    #[arg(required = true, value_name = "DEVICE_ID")]
-    devices: Vec<PeerId>,
+    #[command(flatten)]
+    of: DevicesArgs,
     /// What people call the device; only with one device [default: the first digits of its id].
     #[arg(long)]
     name: Option<String>,
@@ -49,7 +45,7 @@ pub struct Args {
 
 /// Signs and writes the enrollments.
 pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
-    if args.name.is_some() && args.devices.len() > 1 {
+    if args.name.is_some() && args.of.devices.len() > 1 {
         return Err(Failure::usage("--name names one device, and several are given"));
     }
     let given = [("--name", args.name.as_deref()), ("--product", args.product.as_deref())];
@@ -58,13 +54,13 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let area = Some(("--area", args.area.as_str())).filter(|(_, area)| !area.is_empty());
     let tags = args.tags.iter().map(|tag| ("--tag", tag.as_str()));
     given.chain(area).chain(tags).try_for_each(|(what, text)| check_label(what, text))?;
-    let site = SiteDir::open(&args.site)?;
+    let site = SiteDir::open(&args.of.site)?;
     let mut writer = super::writer(&site, output)?;
     let mut signer = Signer::open(&site)?;
     let mut enrollments = Vec::new();
     let mut seen = BTreeSet::new();
     // One that is given twice is enrolled once.
-    for device in args.devices.iter().filter(|device| seen.insert(**device)) {
+    for device in args.of.devices.iter().filter(|device| seen.insert(**device)) {
         let enrollment = describe(&args, &site, *device, writer.sequences.next_enrollment(*device));
         show_before_signing(output, RoleName::Enroll.as_str(), &enrollment)?;
         enrollments.push(enrollment);

@@ -5,6 +5,8 @@
 use crate::failure::Failure;
 use crate::site::{SiteDir, SiteWriter};
 use crate::ui::{Look, Output};
+use samara_protocol::id::PeerId;
+use std::path::PathBuf;
 
 pub mod demo;
 pub mod enroll;
@@ -42,6 +44,17 @@ verbs! {
     Withdraw => withdraw,
     Revoke => revoke,
     Demo => demo,
+}
+
+/// The devices of a site that a verb is about.
+#[derive(Debug, clap::Args)]
+pub struct DevicesArgs {
+    /// The site directory.
+    #[arg(long, env = "SAMARA_SITE")]
+    site: PathBuf,
+    /// Ids of the devices, 64 hexadecimal digits each.
+    #[arg(required = true, value_name = "DEVICE_ID")]
+    devices: Vec<PeerId>,
 }
 
 /// The right to write to a site; what it found amiss is said.

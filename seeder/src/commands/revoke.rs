@@ -1,5 +1,6 @@
 //! `samara revoke`: shuts devices out of a site.
 
+use super::DevicesArgs;
 use crate::failure::Failure;
 use crate::outrun::{few, root_name};
 use crate::signer::{RoleName, Signer, show_before_signing};
@@ -8,7 +9,6 @@ use crate::ui::{Look, Output};
 use samara_protocol::document::TrustRoot;
 use samara_protocol::id::{KeyId, PeerId};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 /// Revoke devices: sign that they do not belong to the site any more.
 ///
@@ -23,12 +23,8 @@ use std::path::PathBuf;
 A laptop of an operator is revoked by the id of its mesh identity (DIR/keys/operator, DIR/keys/observer).
 No verb takes it back: a device that shall come again needs a new identity (an empty data_dir), and enrollment.")]
 pub struct Args {
-    /// The site directory.
-    #[arg(long, env = "SAMARA_SITE")]
-    site: PathBuf,
-    /// Ids of the devices, 64 hexadecimal digits each.
-    #[arg(required = true, value_name = "DEVICE_ID")]
-    devices: Vec<PeerId>,
+    #[command(flatten)]
+    of: DevicesArgs,
     /// Revoke also what the site directory never enrolled.
     #[arg(long)]
     force: bool,
@@ -39,12 +35,12 @@ pub struct Args {
 
 /// Shows, asks, signs, writes.
 pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
-    let site = SiteDir::open(&args.site)?;
+    let site = SiteDir::open(&args.of.site)?;
     let writer = super::writer(&site, output)?;
     let mut signer = Signer::open(&site)?;
     let root = signer.root().clone();
     let (already, new): (BTreeSet<PeerId>, BTreeSet<PeerId>) =
-        args.devices.into_iter().partition(|device| root.revoked_devices.contains(device));
+        args.of.devices.into_iter().partition(|device| root.revoked_devices.contains(device));
     if !args.force {
         refuse_unknown(&new, &writer.sequences, &root)?;
     }

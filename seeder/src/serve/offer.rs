@@ -168,11 +168,9 @@ pub fn fallback(site: &SiteDir, release: DocumentId) -> Result<Fallback, Failure
         return Ok(Fallback::NotOffered);
     };
     let newest = offer.releases.swap_remove(at);
-    let channel =
-        |release: &Release| (release.issuer.clone(), release.product.clone(), release.channel.clone());
     offer.documents.remove(release);
     let mut left = offer.documents.active_releases();
-    left.retain(|left| channel(left) == channel(&newest));
+    left.retain(|left| left.is_of_channel(&newest));
     Ok(left.pop().map_or(Fallback::Nothing, |left| Fallback::To(Box::new(left))))
 }
 

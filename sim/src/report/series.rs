@@ -1,7 +1,7 @@
 //! What the plots show, as numbers: bounded, whatever the size of the run.
 
 use super::chart::Dot;
-use crate::outcome::{Outcome, Point};
+use crate::outcome::{Outcome, Point, value_at};
 use samara_protocol::measure::{DeviceReport, RunReport};
 
 /// Steps of a curve of devices at most.
@@ -73,18 +73,10 @@ pub(super) fn uplink(curve: &[Point]) -> Vec<Dot> {
     (0..stretches).flat_map(|at| [(edge(at), rate(at)), (edge(at + 1), rate(at))]).collect()
 }
 
-/// Straight from point to point.
+/// Before the first point as the first.
 fn bytes_at(curve: &[Point], seconds: f64) -> f64 {
-    let after = curve.partition_point(|point| point.seconds < seconds);
-    let before = after.checked_sub(1).and_then(|at| curve.get(at));
-    match (before, curve.get(after)) {
-        (Some(a), Some(b)) => {
-            let part = (seconds - a.seconds) / (b.seconds - a.seconds);
-            a.seeder_wire_bytes as f64 + (b.seeder_wire_bytes as f64 - a.seeder_wire_bytes as f64) * part
-        }
-        (Some(point), None) | (None, Some(point)) => point.seeder_wire_bytes as f64,
-        (None, None) => 0.0,
-    }
+    let bytes = |point: &Point| point.seeder_wire_bytes as f64;
+    value_at(curve, seconds, bytes).or_else(|| curve.first().map(bytes)).unwrap_or(0.0)
 }
 
 /// Where the bytes of a device, or the mean of some, came from.
