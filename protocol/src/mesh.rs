@@ -6,6 +6,7 @@
 mod admission;
 mod announce;
 mod config;
+mod counting;
 mod documents;
 mod grants;
 mod machine;
@@ -61,7 +62,8 @@ pub enum Input {
         /// What.
         message: Message,
     },
-    /// The driver checked a hello that [`Action::Admit`] named: the peer is a member.
+    /// The driver checked a hello that [`Action::Admit`] named: the peer is a member. Said of one that is a member
+    /// already, it tells that its enrollment came, or went.
     Admitted {
         /// Who.
         peer: PeerId,
@@ -270,7 +272,8 @@ pub enum Action {
         /// Who sent (the last part of) it.
         from: PeerId,
     },
-    /// A swarm that the driver opened stays closed: others would not take one more of this peer, or not so many pieces.
+    /// A swarm that the driver opened stays closed until others are closed: peers would not take one more of this peer, or
+    /// not so many pieces.
     NotOpened {
         /// Of what.
         content: ContentHash,

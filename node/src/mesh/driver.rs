@@ -141,7 +141,7 @@ struct Driver {
     granted: ledger::Ledger,
     listen: Vec<String>,
     members: BTreeMap<PeerId, Member>,
-    /// Contents that the machine did not open, although it was told to.
+    /// Contents that the machine did not open at once, although it was told to.
     unopened: BTreeSet<ContentHash>,
     serving: Serving,
     desk: documents::Desk,
@@ -332,7 +332,7 @@ impl Driver {
         if self.unopened.insert(content) {
             tracing::warn!(
                 target: "samara", event = "content_not_opened", %content,
-                "too many contents, or pieces of them, at once: this one is neither fetched nor served"
+                "too many contents, or pieces of them, at once: this one waits, neither fetched nor served, until others close"
             );
         }
     }

@@ -71,8 +71,10 @@ impl Mesh {
 
     pub(super) fn on_admitted(&mut self, peer: PeerId, enrolled_device: bool, now: Timestamp) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        if !matches!(neighbour.phase, Phase::Checking { .. }) {
-            return;
+        match neighbour.phase {
+            Phase::Greeting => return,
+            Phase::Member { .. } => return self.on_enrolled(peer, enrolled_device, now),
+            Phase::Checking { .. } => {}
         }
         let before = std::mem::replace(&mut neighbour.phase, Phase::Member { enrolled_device });
         let Phase::Checking { listen, held_back, .. } = before else { return };

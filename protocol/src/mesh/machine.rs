@@ -4,7 +4,7 @@
 //!  admission   hello, membership, pings, addresses     documents   the catalog
 //!  parties     who takes part in which swarm           requests    of whom to ask what
 //!  transfer    what is served and what arrives         grants      the scarce link and safe_to_leave
-//!  announce    haves
+//!  announce    haves                                   counting    whose haves are evidence
 //! ```
 
 use super::{Action, DisconnectReason, Input, MeshConfig, SwarmPeer, SwarmStats, Ticket, Violation};
@@ -15,6 +15,7 @@ use crate::neighbour::rate::{RateMeter, Smoothed};
 use crate::neighbour::{AddressBook, Choice, Neighbour, ScarceWindow, Uploads};
 use crate::rng::Prng;
 use crate::swarm::Swarm;
+use crate::swarm::unopened::Unopened;
 use crate::time::Timestamp;
 use crate::wire::{Channel, Message};
 use std::collections::{BTreeMap, VecDeque};
@@ -43,6 +44,7 @@ pub struct Mesh {
     pub(super) rng: Prng,
     pub(super) neighbours: BTreeMap<PeerId, Neighbour>,
     pub(super) swarms: BTreeMap<ContentHash, Swarm>,
+    pub(super) unopened: Unopened,
     /// Rises from swarm to swarm: bytes that are under way for one that was closed never fit another.
     pub(super) channel_last: Channel,
     pub(super) tickets: BTreeMap<Ticket, Storing>,
@@ -80,6 +82,7 @@ impl Mesh {
             rng: Prng::new(rng_seed),
             neighbours: BTreeMap::new(),
             swarms: BTreeMap::new(),
+            unopened: Unopened::default(),
             channel_last: 0,
             tickets: BTreeMap::new(),
             uploads: Uploads::default(),

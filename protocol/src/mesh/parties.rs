@@ -8,6 +8,7 @@ use crate::piece_set::PieceSet;
 use crate::swarm::holders::Holders;
 use crate::swarm::ledger::Ledger;
 use crate::swarm::picker::Picker;
+use crate::swarm::unopened::Opening;
 use crate::swarm::{Counters, Origin, Party, Swarm};
 use crate::time::Timestamp;
 use crate::wire::{Channel, Have, Message, Open, ServeMode};
@@ -23,14 +24,14 @@ impl Mesh {
         granted: PieceSet,
         now: Timestamp,
     ) {
-        if self.swarms.contains_key(&content) {
-            self.on_swarm_closed(content, now);
-        }
+        self.unopened.remove(content);
+        self.close_swarm(content, now);
         let pieces = geometry.pieces();
         if have.len() != pieces {
             return;
         }
         let Some(channel) = self.next_channel(&geometry) else {
+            self.unopened.add(content, Opening { geometry, have, wanted, granted });
             return self.actions.push_back(Action::NotOpened { content });
         };
         let granted = if granted.len() == pieces { granted } else { PieceSet::empty(pieces) };
@@ -70,13 +71,17 @@ impl Mesh {
         self.pump_grants(now);
     }
 
-    /// A number that was not used for long; `None` when others would not take one more such swarm.
-    fn next_channel(&mut self, geometry: &Geometry) -> Option<Channel> {
+    /// Whether others would take one more such swarm of this peer.
+    fn has_room_for(&self, geometry: &Geometry) -> bool {
         let limits = &self.config.limits;
         let pieces: u64 = self.swarms.values().map(|swarm| u64::from(swarm.geometry.pieces())).sum();
-        let is_full = self.swarms.len() >= limits.channels_per_peer_max
-            || pieces + u64::from(geometry.pieces()) > limits.pieces_per_peer_max;
-        if is_full {
+        self.swarms.len() < limits.channels_per_peer_max
+            && pieces + u64::from(geometry.pieces()) <= limits.pieces_per_peer_max
+    }
+
+    /// A number that was not used for long; `None` when there is no room for one more such swarm.
+    fn next_channel(&mut self, geometry: &Geometry) -> Option<Channel> {
+        if !self.has_room_for(geometry) {
             return None;
         }
         let is_free = |channel: &Channel| self.swarms.values().all(|swarm| swarm.channel != *channel);
@@ -86,7 +91,22 @@ impl Mesh {
         Some(channel)
     }
 
+    /// What found no room before may find it now.
     pub(super) fn on_swarm_closed(&mut self, content: ContentHash, now: Timestamp) {
+        self.unopened.remove(content);
+        self.close_swarm(content, now);
+        while let Some((content, opening)) = self.next_unopened() {
+            let Opening { geometry, have, wanted, granted } = opening;
+            self.on_swarm_opened(content, geometry, have, wanted, granted, now);
+        }
+    }
+
+    fn next_unopened(&mut self) -> Option<(ContentHash, Opening)> {
+        let content = self.unopened.first(|opening| self.has_room_for(&opening.geometry))?;
+        Some((content, self.unopened.remove(content)?))
+    }
+
+    fn close_swarm(&mut self, content: ContentHash, now: Timestamp) {
         let Some(channel) = self.swarms.get(&content).map(|swarm| swarm.channel) else { return };
         self.cancel_serves(content);
         let parties: Vec<PeerId> = self
@@ -338,41 +358,6 @@ impl Mesh {
             contents.into_iter().for_each(|content| self.give_credit(peer, content));
         }
         self.pump_requests(now);
-    }
-
-    /// Whether a peer's haves are evidence: an enrolled device's; anybody's where no device is enrolled.
-    pub(super) fn counts(&self, peer: PeerId) -> bool {
-        self.neighbours.get(&peer).is_some_and(|n| n.is_member() && (n.is_enrolled() || !self.has_enrolled))
-    }
-
-    /// Enrolled devices came or went: whoever counts now is counted afresh when the rule changed.
-    pub(super) fn refresh_enrolled(&mut self, now: Timestamp) {
-        let has_enrolled = self.neighbours.values().any(Neighbour::is_enrolled);
-        if has_enrolled == self.has_enrolled {
-            return;
-        }
-        for counts_now in [false, true] {
-            if counts_now {
-                self.has_enrolled = has_enrolled;
-            }
-            let contents: Vec<ContentHash> =
-                self.swarms.iter().filter(|(_, s)| s.origin.is_some()).map(|(c, _)| *c).collect();
-            for content in contents {
-                let parties: Vec<PeerId> = self
-                    .swarms
-                    .get(&content)
-                    .map(|s| s.parties.keys().copied().collect())
-                    .unwrap_or_default();
-                for peer in parties.into_iter().filter(|peer| self.counts(*peer)).collect::<Vec<_>>() {
-                    if counts_now {
-                        self.count_in(peer, content, now);
-                    } else {
-                        self.count_out(peer, content, now);
-                    }
-                }
-            }
-        }
-        self.safety_is_stale = true;
     }
 
     pub(super) fn blame_bytes(content: ContentHash, group: u64) -> Violation {

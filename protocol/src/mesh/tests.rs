@@ -515,6 +515,28 @@ fn where_no_device_is_enrolled_strangers_are_served_but_the_seeder_never_thinks_
 }
 
 #[test]
+fn a_member_counts_as_soon_as_it_is_enrolled_and_no_longer_than_that() {
+    let mut world = World::new(16, 22);
+    (150..152).for_each(|i| world.add(i, 100 * MBIT, true, ServeMode::Pull));
+    world.add_seeder(PieceSet::empty(16));
+    let all = |w: &World| w.machines.values().filter(|m| m.complete_at.is_some()).count() == 2;
+    assert!(world.run(LONG, all));
+    let is_safe = |w: &World| w.machines[&peer(SEEDER)].mesh.is_safe_to_leave();
+    let enroll = |world: &mut World, i, enrolled_device| {
+        world.input(peer(SEEDER), Input::Admitted { peer: peer(i), enrolled_device });
+    };
+    world.input(peer(SEEDER), Input::DevicesEnrolled(2));
+    enroll(&mut world, 150, true);
+    assert!(!world.run(Duration::from_secs(1), is_safe), "the other one is still a stranger");
+    enroll(&mut world, 151, true);
+    assert!(world.run(Duration::from_secs(1), is_safe));
+    enroll(&mut world, 150, false);
+    assert!(!is_safe(&world));
+    enroll(&mut world, 150, true);
+    assert!(is_safe(&world));
+}
+
+#[test]
 fn control_messages_of_the_seeder_stay_below_half_a_percent_of_its_bytes() {
     let mut world = World::site(8, 512, 14);
     assert!(world.run(LONG, World::all_complete));

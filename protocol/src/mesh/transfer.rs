@@ -232,6 +232,7 @@ impl Mesh {
     }
 
     pub(super) fn on_pieces_lost(&mut self, content: ContentHash, pieces: &[PieceIndex], now: Timestamp) {
+        self.unopened.lose(content, pieces);
         let Some(swarm) = self.swarms.get_mut(&content) else { return };
         for &piece in pieces {
             swarm.picker.lose(piece, &mut self.rng);

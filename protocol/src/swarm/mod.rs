@@ -1,7 +1,8 @@
 //! One artifact's swarm seen from here: what is missing and whom to ask, what was granted and who holds what.
 //!
 //! Bytes and signatures are absent; the geometry is already trusted.
-//! [`order`] and [`picker`] are the receiver's side, [`holders`] and [`ledger`] the sender's on a scarce link.
+//! [`order`] and [`picker`] are the receiver's side, [`holders`] and [`ledger`] the sender's on a scarce link; [`unopened`]
+//! keeps swarms that wait for room.
 
 pub mod grant;
 mod grantee;
@@ -9,6 +10,7 @@ pub mod holders;
 pub mod ledger;
 pub mod order;
 pub mod picker;
+pub mod unopened;
 
 use crate::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::id::PeerId;

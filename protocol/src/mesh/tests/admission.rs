@@ -134,21 +134,43 @@ fn a_stranger_is_dialled_when_it_becomes_a_member_and_a_member_that_turns_this_p
 }
 
 #[test]
-fn a_content_that_others_would_not_take_is_named_and_stays_closed() {
+fn a_content_that_others_would_not_take_is_named_and_waits_until_another_one_closes() {
     let mut mesh = Mesh::new(config(1, ServeMode::Pull), 1);
     let geometry = Geometry::new(131_072, 131_072).unwrap();
-    let mut open = |number: usize| {
+    let content = |number: usize| {
         let mut content = [0; 32];
         content[..8].copy_from_slice(&number.to_be_bytes());
-        let (have, granted) = (PieceSet::empty(1), PieceSet::empty(1));
-        let content = ContentHash(content);
-        let input = Input::SwarmOpened { content, geometry, have, wanted: true, granted };
-        mesh.handle(Timestamp::ZERO, input);
-        let named =
-            std::iter::from_fn(|| mesh.poll_action()).any(|action| action == Action::NotOpened { content });
-        (named, mesh.swarm_stats(&content).is_some())
+        ContentHash(content)
     };
+    let hand_in = |mesh: &mut Mesh, input| {
+        mesh.handle(Timestamp::ZERO, input);
+        let actions = std::iter::from_fn(|| mesh.poll_action());
+        actions.filter(|action| matches!(action, Action::NotOpened { .. })).collect::<Vec<_>>()
+    };
+    let open = |mesh: &mut Mesh, number, have: PieceSet| {
+        let (wanted, granted) = (!have.is_full(), PieceSet::empty(1));
+        let content = content(number);
+        hand_in(mesh, Input::SwarmOpened { content, geometry, have, wanted, granted })
+    };
+    let close = |mesh: &mut Mesh, number| hand_in(mesh, Input::SwarmClosed { content: content(number) });
+    let have = |mesh: &Mesh, number| mesh.swarm_stats(&content(number)).map(|stats| stats.have);
+
     let max = Limits::default().channels_per_peer_max;
-    assert!((0..max).all(|number| open(number) == (false, true)));
-    assert_eq!(open(max), (true, false));
+    assert!((0..max).all(|number| open(&mut mesh, number, PieceSet::empty(1)).is_empty()));
+    for late in max..max + 3 {
+        let named = open(&mut mesh, late, PieceSet::full(1));
+        assert_eq!(named, [Action::NotOpened { content: content(late) }]);
+        assert_eq!(have(&mesh, late), None);
+    }
+    close(&mut mesh, max);
+    let pieces = vec![PieceIndex(0)];
+    hand_in(&mut mesh, Input::PiecesLost { content: content(max + 1), pieces });
+    assert!(close(&mut mesh, 0).is_empty(), "what still waits was named before");
+    assert_eq!([0, max, max + 1, max + 2].map(|number| have(&mesh, number)), [None, None, Some(0), None]);
+    close(&mut mesh, 1);
+    assert_eq!(have(&mesh, max + 2), Some(1));
+    // One that is opened anew keeps its place, whoever waits.
+    open(&mut mesh, max + 3, PieceSet::empty(1));
+    assert!(open(&mut mesh, 2, PieceSet::full(1)).is_empty());
+    assert_eq!((have(&mesh, 2), have(&mesh, max + 3)), (Some(1), None));
 }
