@@ -7,7 +7,7 @@ use crate::mesh::Alarm;
 use crate::ready;
 use crate::state::identity;
 use clap::{Parser, Subcommand};
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +38,7 @@ Exit codes:
   2  the command line is wrong
   3  the configuration, or a file that it names, is wrong or missing
   4  the trust root is not acceptable
-  5  identity key, state or store cannot be used, or is another site's
+  5  identity key, state or store cannot be used, or is another site's; or standard output could not be written
   6  the network cannot be used: no daemon answers within 5 s, or a listen address is taken or not local";
 
 #[derive(Debug, Subcommand)]
@@ -80,11 +80,12 @@ struct ConfigArg {
 
 /// The whole program.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Run(arg) => run(&arg),
-        Command::Status { config, json } => status(&config, json),
-        Command::Identity(arg) => show_identity(&arg),
-        Command::Check(arg) => check(&arg),
+    let result = match Cli::try_parse().map(|cli| cli.command) {
+        Err(usage) => show_usage(&usage),
+        Ok(Command::Run(arg)) => run(&arg),
+        Ok(Command::Status { config, json }) => status(&config, json),
+        Ok(Command::Identity(arg)) => show_identity(&arg),
+        Ok(Command::Check(arg)) => check(&arg),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -147,10 +148,27 @@ fn check(arg: &ConfigArg) -> Outcome {
     print(&format!("{} is usable; site {}", arg.config.display(), ready.trust.site()))
 }
 
-// A closed pipe is the reader's wish, not an error.
 fn print(text: &str) -> Outcome {
-    let _ = writeln!(std::io::stdout(), "{text}");
-    Ok(())
+    check_written(writeln!(std::io::stdout(), "{text}"))
+}
+
+/// A full disk must not leave a script with half an answer. A closed pipe is the reader's wish, not an error.
+fn check_written(written: std::io::Result<()>) -> Outcome {
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err((EXIT_STORAGE, format!("cannot write to standard output, some of it is missing: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Help and version go to standard output with code 0, what is wrong with a command line to standard error.
+fn show_usage(usage: &clap::Error) -> Outcome {
+    let written = usage.print();
+    match u8::try_from(usage.exit_code()).unwrap_or(EXIT_FAILED) {
+        0 => check_written(written),
+        code => Err((code, String::new())),
+    }
 }
 
 fn for_people(view: &StatusView) -> String {

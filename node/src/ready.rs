@@ -8,7 +8,8 @@ use crate::config::Config;
 use crate::daemon::DaemonError;
 use crate::mesh::MeshError;
 use crate::mesh::net::NetError;
-use crate::state::{State, identity};
+use crate::state::{State, StateError, identity};
+use rustix::fs::{Access, access};
 use samara_protocol::id::PeerId;
 use samara_protocol::trust::{Trust, Verdict, VerifiedDocument};
 use std::io::ErrorKind;
@@ -28,7 +29,19 @@ pub struct Ready {
 pub fn check(config: &Config) -> Result<Ready, DaemonError> {
     let device = identity::look(&config.data_dir)?.as_ref().map(identity::peer_id);
     let state = State::look(&config.state_file())?;
-    look(config, device, state.as_ref())
+    let ready = look(config, device, state.as_ref())?;
+    let file = |cause| StateError::File { path: config.data_dir.clone(), cause };
+    check_writable(&config.data_dir).map_err(file)?;
+    // A daemon runs without: a disk may be mounted later. Nothing is installed before.
+    let root = &config.install.root;
+    check_writable(root).map_err(|e| DaemonError::InstallRoot { path: root.clone(), why: e.to_string() })?;
+    Ok(ready)
+}
+
+/// Whether files can be made in a directory; in one that is still to be made, whether it can be.
+fn check_writable(path: &Path) -> std::io::Result<()> {
+    let there = path.ancestors().find(|place| place.exists()).unwrap_or(path);
+    Ok(access(there, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
 /// The same for a daemon that has opened its identity and its state.

@@ -135,3 +135,20 @@ fn an_identity_stays_the_same_and_no_daemon_answers_with_code_6() {
     assert_eq!(first.stdout.len(), 65);
     assert_eq!(samara_node(&["status"], &path).status.code(), Some(6));
 }
+
+#[test]
+fn output_that_is_lost_ends_with_code_5() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.toml");
+    std::fs::write(&path, LEAST).unwrap();
+    let mut identity = Command::new(env!("CARGO_BIN_EXE_samara-node"));
+    identity.arg("identity").arg("--config").arg(&path);
+    let mut help = Command::new(env!("CARGO_BIN_EXE_samara-node"));
+    help.arg("--help");
+    for command in [&mut identity, &mut help] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = command.stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(5), "{command:?}");
+        assert!(said(&output).contains("standard output"), "{}", said(&output));
+    }
+}
