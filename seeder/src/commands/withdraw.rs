@@ -2,21 +2,22 @@
 
 use super::publish::rollout_name;
 use crate::failure::Failure;
-use crate::serve::{Fallback, described, fallback};
-use crate::show::check_label;
+use crate::serve::{Fallback, described, fallback, withdrawal_of};
+use crate::show::{check_label, safe};
 use crate::signer::{RoleName, Signer, show_before_signing};
 use crate::site::{SiteDir, SiteWriter, payload};
 use crate::ui::{Look, Output};
 use samara_protocol::document::{Envelope, Rollout, RolloutState, Withdrawal};
 use samara_protocol::id::DocumentId;
 use samara_protocol::wire::DocumentKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Withdraw a release: devices that have not installed it never will.
 ///
 /// Signs a withdrawal for this site, and the end of every rollout that installs the release. Devices that have it go
-/// back to the newest earlier release of its channel whose rollout is still active, and keep it where there is none:
-/// which it is is said before anything is signed. Withdraw that one, too, if they shall not go back to it.
+/// back to the newest earlier release of its channel whose rollout is still active and whose security counter is not
+/// lower, and keep it where there is none: which it is is said before anything is signed. Withdraw that one, too, if they
+/// shall not go back to it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   samara withdraw --site plant-7 5f0c3a --reason 'bricks hardware B'")]
@@ -47,6 +48,14 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let mut writer = super::writer(&site, output)?;
     let mut signer = Signer::open(&site)?;
     let release = find_release(&site, &args.release, args.force)?;
+    let ended = end_rollouts(&site, &mut writer, signer.epoch(), release)?;
+    if ended.is_empty()
+        && let Some(withdrawal) = withdrawal_of(&site, release, args.purge)?
+    {
+        output.line(format_args!("{release} is withdrawn already: {}", safe(&withdrawal.reason)));
+        tell(output, release, withdrawal.id(), None, &ended, &Fallback::NotOffered);
+        return Ok(());
+    }
     let withdrawal = Withdrawal {
         site: Some(site.settings().site),
         product: None,
@@ -56,7 +65,6 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
         crit: Vec::new(),
     };
     show_before_signing(output, RoleName::Rollout.as_str(), &withdrawal)?;
-    let ended = end_rollouts(&site, &mut writer, signer.epoch(), release)?;
     for rollout in &ended {
         show_before_signing(output, RoleName::Rollout.as_str(), rollout)?;
     }
@@ -73,15 +81,33 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
         writer.put_document(&rollout_name(rollout.rollout_id), &signed.envelope)?;
     }
     output.line(format_args!("withdrawn {release}: {}", path.display()));
-    output.event(&serde_json::json!({
-        "event": "withdrawn", "release": release, "document": signed.id, "file": path,
-        "rollouts": ended.iter().map(|rollout| rollout.rollout_id).collect::<Vec<_>>(),
-        "back_to": match &fallback { Fallback::To(release) => Some(release.id()), _ => None },
-    }));
+    tell(output, release, signed.id, Some(&path), &ended, &fallback);
     output.note(super::next_step(&site, "stops serving the release and tells the devices"));
     output.check_told(format_args!(
         "the withdrawal of {release} is signed and written, do not withdraw it again"
     ))
+}
+
+fn tell(
+    output: &Output,
+    release: DocumentId,
+    document: DocumentId,
+    file: Option<&Path>,
+    ended: &[Rollout],
+    fallback: &Fallback,
+) {
+    let (back_to, others_take) = match fallback {
+        Fallback::NotOffered | Fallback::Nothing => (None, None),
+        Fallback::To(release) => (Some(release.id()), Some(release.id())),
+        Fallback::Split { others, back_to, .. } => {
+            (back_to.as_ref().map(|release| release.id()), Some(others.id()))
+        }
+    };
+    output.event(&serde_json::json!({
+        "event": "withdrawn", "release": release, "document": document, "file": file,
+        "rollouts": ended.iter().map(|rollout| rollout.rollout_id).collect::<Vec<_>>(),
+        "back_to": back_to, "others_take": others_take, "already": file.is_none(),
+    }));
 }
 
 fn what_follows(fallback: &Fallback) -> String {
@@ -97,6 +123,19 @@ fn what_follows(fallback: &Fallback) -> String {
                 "Devices go back to {}, whose rollout is still active: {}",
                 described(release),
                 release.id()
+            )
+        }
+        Fallback::Split { others, back_to, floor } => {
+            let of_those = match back_to {
+                Some(release) => format!("go back to {}: {}", described(release), release.id()),
+                None => "keep it: no earlier release of its channel that is active has as much".to_owned(),
+            };
+            format!(
+                "Devices that have installed it take nothing below its security counter {floor} any more; they {of_those}. \
+                 Devices that have not take {}, whose security counter is {}: {}",
+                described(others),
+                others.security_counter,
+                others.id()
             )
         }
     }
@@ -173,6 +212,7 @@ mod tests {
             Fallback::To(release) => Some(release.id()),
             Fallback::Nothing => None,
             Fallback::NotOffered => Some(DocumentId([0; 32])),
+            Fallback::Split { .. } => panic!("their security counters are equal"),
         };
         let not_offered = Some(DocumentId([0; 32]));
         let mut releases = Vec::new();
@@ -190,5 +230,56 @@ mod tests {
         let words = ["withdraw", "--yes", "--reason", "it bricks", "--site"].map(std::ffi::OsString::from);
         fixture::ok(words.into_iter().chain([site.dir().into(), second.to_string().into()]));
         assert_eq!((back_to(first), back_to(second)), (None, not_offered));
+    }
+    #[test]
+    fn devices_that_installed_a_release_go_back_to_none_below_its_security_counter() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = fixture::site(dir.path(), &[]);
+        std::fs::write(dir.path().join("a"), "a").unwrap();
+        let publish = |counter: &str| {
+            let words = ["publish", "--yes", "--lower-security-counter", "--security-counter", counter];
+            let words = words.into_iter().map(std::ffi::OsString::from);
+            fixture::ok(words.chain(["--site".into(), site.dir().into(), dir.path().join("a").into()]));
+        };
+        let newest = || {
+            let releases = site.documents().unwrap().into_iter().filter_map(|bytes| {
+                let number = payload::<samara_protocol::document::Release>(&bytes)?.number;
+                Some((number, Envelope::parse(&bytes).unwrap().id()))
+            });
+            releases.max().unwrap().1
+        };
+        publish("1");
+        publish("5");
+        let said = what_follows(&fallback(&site, newest()).unwrap());
+        assert!(said.contains("below its security counter 5 any more; they keep it"), "{said}");
+        assert!(said.contains("have not take default 1 (number 1), whose security counter is 1"), "{said}");
+        publish("5");
+        assert!(matches!(fallback(&site, newest()).unwrap(), Fallback::To(back) if back.number == 2));
+        publish("0");
+        publish("4");
+        let split = fallback(&site, newest()).unwrap();
+        let Fallback::Split { others, back_to: Some(back_to), floor: 4 } = &split else {
+            panic!("{split:?}")
+        };
+        assert_eq!((others.number, back_to.number), (4, 3));
+    }
+
+    #[test]
+    fn a_release_that_is_withdrawn_is_not_withdrawn_again_but_for_its_copies() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = fixture::site(dir.path(), &[]);
+        fixture::publish(&site);
+        let release =
+            Envelope::parse(&std::fs::read(fixture::document(&site, "release-")).unwrap()).unwrap().id();
+        let withdraw = |purge: &[&str]| {
+            let words = ["withdraw", "--yes", "--reason", "it bricks"].iter().chain(purge);
+            let words = words.map(|word| std::ffi::OsString::from(*word));
+            fixture::ok(words.chain(["--site".into(), site.dir().into(), release.to_string().into()]));
+            site.documents().unwrap().len()
+        };
+        let once = withdraw(&[]);
+        assert_eq!(withdraw(&[]), once);
+        assert_eq!(withdraw(&["--purge"]), once + 1);
+        assert_eq!((withdraw(&["--purge"]), withdraw(&[])), (once + 1, once + 1));
     }
 }

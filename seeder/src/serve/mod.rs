@@ -20,7 +20,7 @@ mod shelf;
 mod source;
 
 pub use live::described;
-pub use offer::{Fallback, fallback};
+pub use offer::{Fallback, fallback, withdrawal_of};
 
 use crate::commands::serve::Args;
 use crate::failure::{Failure, Kind};

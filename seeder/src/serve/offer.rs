@@ -4,7 +4,7 @@
 use crate::failure::{Failure, Kind};
 use crate::mesh::rank;
 use crate::site::{SiteDir, read_document};
-use samara_protocol::document::{BlobRef, Release, RolloutState};
+use samara_protocol::document::{BlobRef, Release, RolloutState, Withdrawal};
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::rollout::SiteDocuments;
 use samara_protocol::trust::{Awaits, Refusal, Trust, Verdict, Verified};
@@ -159,6 +159,15 @@ pub enum Fallback {
     Nothing,
     /// They take the newest one of its channel that an active rollout still names (T15).
     To(Box<Verified<Release>>),
+    /// That one is below the security counter of the withdrawn one: only devices that have not installed it take it (T18).
+    Split {
+        /// What those take.
+        others: Box<Verified<Release>>,
+        /// The newest that is not below it: what devices that have installed it go back to, if there is one.
+        back_to: Option<Box<Verified<Release>>>,
+        /// The floor of devices that have installed it.
+        floor: u64,
+    },
 }
 
 /// What devices would do when this release were withdrawn.
@@ -167,11 +176,35 @@ pub fn fallback(site: &SiteDir, release: DocumentId) -> Result<Fallback, Failure
     let Some(at) = offer.releases.iter().position(|offered| offered.id() == release) else {
         return Ok(Fallback::NotOffered);
     };
-    let newest = offer.releases.swap_remove(at);
+    let withdrawn = offer.releases.swap_remove(at);
     offer.documents.remove(release);
-    let mut left = offer.documents.active_releases();
-    left.retain(|left| left.is_of_channel(&newest));
-    Ok(left.pop().map_or(Fallback::Nothing, |left| Fallback::To(Box::new(left))))
+    let mut left = std::iter::from_fn(|| {
+        let left = offer.documents.active_releases();
+        let next = left.into_iter().find(|left| left.is_of_channel(&withdrawn))?;
+        offer.documents.remove(next.id());
+        Some(next)
+    });
+    let Some(next) = left.next() else { return Ok(Fallback::Nothing) };
+    let floor = withdrawn.security_counter;
+    if next.security_counter >= floor {
+        return Ok(Fallback::To(Box::new(next)));
+    }
+    let back_to = left.find(|older| older.security_counter >= floor).map(Box::new);
+    Ok(Fallback::Split { others: Box::new(next), back_to, floor })
+}
+
+/// The Withdrawal of the directory that took a release back already, with its copies if they are to go.
+pub fn withdrawal_of(
+    site: &SiteDir,
+    release: DocumentId,
+    purge: bool,
+) -> Result<Option<Verified<Withdrawal>>, Failure> {
+    let offer = Offer::read(site)?;
+    let mut all = offer.documents.withdrawals.into_values();
+    Ok(all.find(|withdrawal| {
+        // One that is for a product may turn out to be for another one than the release's.
+        withdrawal.releases.contains(&release) && withdrawal.product.is_none() && (withdrawal.purge || !purge)
+    }))
 }
 
 #[cfg(test)]
