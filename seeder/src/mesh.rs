@@ -7,6 +7,7 @@ use samara_node::mesh::store::{Store, StoreOptions};
 use samara_node::mesh::{MeshEvent, MeshHandle, MeshParts};
 use samara_node::state::{State, StateError, identity};
 use samara_protocol::document::{Envelope, Release, TrustRoot};
+use samara_protocol::id::PeerId;
 use samara_protocol::mesh::MeshConfig;
 use samara_protocol::trust::Trust;
 use samara_protocol::wire::{DocumentKind, ServeMode};
@@ -51,6 +52,8 @@ pub struct Join {
 
 /// A joined mesh.
 pub struct Joined {
+    /// Who this laptop is to the mesh.
+    pub me: PeerId,
     /// Commands.
     pub mesh: MeshHandle,
     /// Events.
@@ -103,7 +106,7 @@ pub async fn join(site: &SiteDir, dir: &Path, args: &JoinArgs, how: Join) -> Res
     let (mesh, events, task) = samara_node::mesh::start(parts, shutdown.clone())
         .await
         .map_err(|e| failed(Kind::Unreachable)(e.into()))?;
-    Ok(Joined { mesh, events, store, state, shutdown, task })
+    Ok(Joined { me, mesh, events, store, state, shutdown, task })
 }
 
 impl Joined {

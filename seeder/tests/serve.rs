@@ -216,6 +216,67 @@ fn a_revoked_device_is_let_in_no_more_and_the_other_gets_the_next_release() {
 }
 
 #[test]
+fn devices_that_are_enrolled_while_they_are_connected_count_at_once() {
+    let mut site = Site::new("open", 0);
+    (0..2).for_each(|_| site.add_device());
+    let content = site.publish_noise(MIB);
+    site.start_devices();
+    let mut seeder = site.serve(&["--until-safe"]);
+    site.wait_installed(&content);
+    wait_for("both to be neighbours", || (seeder.events("neighbour").len() >= 2).then_some(()));
+    assert!(seeder.events("safe_to_leave").is_empty(), "strangers are no evidence");
+    site.enroll();
+    assert_eq!(seeder.wait(), 0);
+    assert!(seeder.events("neighbour").iter().all(|event| event["connected"] == true));
+}
+
+#[test]
+fn a_laptop_that_is_shut_out_says_so_and_ends_and_an_older_copy_of_it_hears_why_nobody_answers() {
+    let mut site = Site::new("closed", 1);
+    let content = site.publish_noise(MIB);
+    site.start_devices();
+    let mut seeder = site.serve(&[]);
+    site.wait_installed(&content);
+    let (now, older) = (site.dir(), site.scratch.path().join("older"));
+    ok(std::process::Command::new("cp").arg("-r").arg(&now).arg(&older));
+    let secrets =
+        ["operator", "observer"].map(|name| SiteDir::open(&now).unwrap().mesh_secret(name).unwrap());
+    let ids = secrets.map(|secret| samara_node::state::identity::peer_id(&secret).to_string());
+    let revoke = |options: &[&str]| {
+        samara().args(["revoke", "--yes", "--site"]).arg(&now).args(options).args(&ids).output().unwrap()
+    };
+    let refused = revoke(&[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("own operator identity") && said.contains("--force"), "{said}");
+    assert!(revoke(&["--force"]).status.success());
+    assert_eq!(seeder.wait(), 4);
+    let failed = seeder.events("failed").pop().unwrap();
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(reason.contains("version 2 shuts this laptop out") && reason.contains(&ids[0]), "{reason}");
+    let status = || {
+        let mut status = samara();
+        status.args(["status", "--wait", "3", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+        let output = status.args(["--peer", &site.devices[0].address, "--site"]).arg(&now).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = status();
+    assert!(code == Some(4) && said.contains(&ids[1]), "{said}");
+
+    std::fs::remove_dir_all(&now).unwrap();
+    std::fs::rename(&older, &now).unwrap();
+    let mut seeder = site.serve(&[]);
+    let alarm = wait_for("the reason", || seeder.events("alarm").pop());
+    assert_eq!(alarm["name"], "revoked");
+    let (code, said) = status();
+    assert!(
+        code == Some(6) && said.contains("nobody of the site answered") && said.contains("revoked"),
+        "{said}"
+    );
+    assert_eq!(seeder.stop(), 0);
+}
+
+#[test]
 fn an_older_copy_of_the_directory_is_named_and_signs_above_what_the_site_knows() {
     let mut site = Site::new("closed", 2);
     let first = site.publish_noise(MIB);

@@ -6,6 +6,7 @@ use crate::outrun::{few, root_name};
 use crate::signer::{RoleName, Signer, show_before_signing};
 use crate::site::{Sequences, SiteDir};
 use crate::ui::{Look, Output};
+use samara_node::state::identity;
 use samara_protocol::document::TrustRoot;
 use samara_protocol::id::{KeyId, PeerId};
 use std::collections::BTreeSet;
@@ -25,7 +26,7 @@ No verb takes it back: a device that shall come again needs a new identity (an e
 pub struct Args {
     #[command(flatten)]
     of: DevicesArgs,
-    /// Revoke also what the site directory never enrolled.
+    /// Revoke also what the site directory never enrolled, and the identities of this very directory.
     #[arg(long)]
     force: bool,
     /// Sign without asking.
@@ -43,6 +44,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
         args.of.devices.into_iter().partition(|device| root.revoked_devices.contains(device));
     if !args.force {
         refuse_unknown(&new, &writer.sequences, &root)?;
+        refuse_own(&site, &new)?;
     }
     for device in &already {
         output.line(format_args!("{device} is revoked already"));
@@ -90,6 +92,22 @@ fn refuse_unknown(devices: &BTreeSet<PeerId>, known: &Sequences, root: &TrustRoo
         "this site never enrolled {}; with --force it is revoked all the same",
         unknown.join(", ")
     )))
+}
+
+/// The site could be served from this directory, and its copies, no more.
+fn refuse_own(site: &SiteDir, devices: &BTreeSet<PeerId>) -> Result<(), Failure> {
+    for name in ["operator", "observer"] {
+        // What is not there, or cannot be read, serves nothing.
+        let own = site.mesh_secret(name).ok().map(|secret| identity::peer_id(&secret));
+        if let Some(own) = own.filter(|own| devices.contains(own)) {
+            return Err(Failure::usage(format_args!(
+                "{own} is this directory's own {name} identity: from here and from its copies nobody could {} the site any \
+                 more; with --force it is revoked all the same",
+                if name == "operator" { "serve" } else { "look at" }
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn is_laptop(device: PeerId, root: &TrustRoot) -> bool {

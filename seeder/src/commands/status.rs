@@ -8,14 +8,14 @@ use crate::show::safe;
 use crate::site::SiteDir;
 use crate::ui::{Look, Output};
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
-use samara_node::mesh::MeshEvent;
+use samara_node::mesh::{Alarm, MeshEvent};
 use samara_protocol::document::{Enrollment, Report};
 use samara_protocol::id::PeerId;
 use samara_protocol::rollout::SiteDocuments;
 use samara_protocol::trust::{Verified, VerifiedDocument};
 use samara_protocol::wire::ServeMode;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// How long nothing new must come before the picture counts as whole.
@@ -56,14 +56,16 @@ async fn look(args: Args, output: Output) -> Result<(), Failure> {
     let scratch = tempfile::tempdir().map_err(|e| Failure::new(Kind::Storage, e))?;
     let how = Join { key: "observer", mode: ServeMode::Pull, copies_max: 0, uplink_limit: None };
     let mut joined = join(&site, scratch.path(), &args.join, how).await?;
-    let picture = gather(&mut joined, Duration::from_secs(args.wait)).await;
+    let mut picture = Picture::default();
+    let answered = gather(&mut joined, &mut picture, Duration::from_secs(args.wait)).await;
+    let (me, alarms) = (joined.me, joined.mesh.view(Vec::new()).await.map(|view| view.alarms));
     joined.leave().await?;
-    let Some(picture) = picture else {
-        return Err(Failure::new(
-            Kind::Unreachable,
-            anyhow::anyhow!("nobody of the site answered within {} s; name a device with --peer", args.wait),
-        ));
-    };
+    if let Some(root) = picture.documents.root.as_ref().filter(|root| root.revoked_devices.contains(&me)) {
+        return Err(crate::serve::shut_out(me, root.version));
+    }
+    if !answered {
+        return Err(nobody_answered(args.wait, &alarms.unwrap_or_default()));
+    }
     show(&picture, &output);
     if let Some(outrun) = picture.seen.settle(&site)? {
         output.note(output.paint(Look::Bad, outrun.text()));
@@ -72,9 +74,18 @@ async fn look(args: Args, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn gather(joined: &mut Joined, wait: Duration) -> Option<Picture> {
-    let mut picture = Picture::default();
+fn nobody_answered(wait: u64, alarms: &[Alarm]) -> Failure {
+    let why: String = alarms.iter().map(|alarm| format!("; {}", alarm.detail)).collect();
+    Failure::new(
+        Kind::Unreachable,
+        anyhow::anyhow!("nobody of the site answered within {wait} s; name a device with --peer{why}"),
+    )
+}
+
+/// Fills the picture until nothing new comes; whether anybody answered.
+async fn gather(joined: &mut Joined, picture: &mut Picture, wait: Duration) -> bool {
     let start = Instant::now();
+    let mut here = BTreeSet::new();
     let mut last_news = None;
     loop {
         let deadline = match last_news {
@@ -83,19 +94,28 @@ async fn gather(joined: &mut Joined, wait: Duration) -> Option<Picture> {
         };
         let event = tokio::time::timeout_at(deadline.into(), joined.events.recv()).await;
         match event {
-            Err(_elapsed) => return last_news.map(|_| picture),
-            Ok(None) => return None,
-            Ok(Some(MeshEvent::Neighbour { connected: true, .. })) => last_news = Some(Instant::now()),
+            Err(_elapsed) => return last_news.is_some(),
+            Ok(None) => return false,
+            Ok(Some(MeshEvent::Neighbour { peer, connected: true })) => {
+                here.insert(peer);
+                last_news = Some(Instant::now());
+            }
+            Ok(Some(MeshEvent::Neighbour { peer, connected: false })) => {
+                here.remove(&peer);
+                // Who turns this laptop away has not answered.
+                last_news = last_news.filter(|_| !here.is_empty());
+            }
             Ok(Some(MeshEvent::Document(document))) => {
                 // The site directory's own documents are no answer.
                 last_news = last_news.map(|_| Instant::now());
                 picture.add(*document);
             }
+            Ok(Some(MeshEvent::DocumentDropped(id))) => picture.documents.remove(id),
             Ok(Some(_)) => {}
         }
         // A busy site never falls quiet: what came until then is shown.
         if start.elapsed() > wait + QUIET {
-            return Some(picture);
+            return last_news.is_some();
         }
     }
 }
@@ -106,6 +126,7 @@ impl Picture {
         match document {
             VerifiedDocument::TrustRoot(root) => {
                 self.enrollments.retain(|device, _| !root.revoked_devices.contains(device));
+                self.documents.insert(VerifiedDocument::TrustRoot(root));
             }
             VerifiedDocument::Enrollment(enrollment) => {
                 self.enrollments.insert(enrollment.device, enrollment);
@@ -119,7 +140,7 @@ impl Picture {
 }
 
 fn show(picture: &Picture, output: &Output) {
-    let releases = picture.documents.active_releases();
+    let releases: Vec<_> = picture.documents.releases.values().cloned().collect();
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
     table.set_header(["device", "name", "area", "state", "release", "reason"]);

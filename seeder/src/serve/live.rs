@@ -9,7 +9,7 @@ use super::shelf::{News, Shelf};
 use crate::outrun::few;
 use crate::show::safe;
 use crate::ui::{Bars, Look, Mode, Output, bytes};
-use samara_node::mesh::MeshView;
+use samara_node::mesh::{Alarm, MeshView};
 use samara_protocol::document::{BlobRef, Enrollment, Release, ReleaseState, Report, TrustRoot};
 use samara_protocol::geometry::PieceIndex;
 use samara_protocol::id::PeerId;
@@ -166,6 +166,13 @@ impl Live {
             text = format!("{text}; it shuts out {}", few(revoked_devices.iter().map(PeerId::short)));
         }
         self.say(self.output.paint(Look::Strong, text));
+    }
+
+    /// Peers turn this laptop away, or it has a double.
+    pub(super) fn on_alarm(&mut self, alarm: &Alarm) {
+        let Alarm { name, detail, .. } = alarm;
+        self.output.event(&json!({"event": "alarm", "t": self.seconds(), "name": name, "detail": detail}));
+        self.say(self.output.paint(Look::Bad, detail));
     }
 
     pub(super) fn on_enrollment(&mut self, enrollment: &Enrollment) {

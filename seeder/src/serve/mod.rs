@@ -5,7 +5,7 @@
 //! source  a content where it lies                     shelf   what is served now, following the directory
 //! live    what is said of the devices                 devices what is known of them
 //! panel   the bars of a terminal                      rate    bytes per second
-//! fate    what becomes of each release on offer
+//! fate    what becomes of each release on offer   welcome whether the site takes this laptop
 //! ```
 //! The laptop grants each piece once (its ledger survives a restart) and is then silent unless repair is needed.
 
@@ -18,9 +18,11 @@ mod panel;
 mod rate;
 mod shelf;
 mod source;
+mod welcome;
 
 pub use live::described;
 pub use offer::{Fallback, fallback, withdrawal_of};
+pub use welcome::shut_out;
 
 use crate::commands::serve::Args;
 use crate::failure::{Failure, Kind};
@@ -31,14 +33,15 @@ use crate::ui::Output;
 use folder::Listing;
 use live::Live;
 use offer::Offer;
-use samara_node::mesh::MeshEvent;
+use samara_node::mesh::{Alarm, MeshEvent};
 use samara_protocol::document::Release;
 use samara_protocol::id::DocumentId;
 use samara_protocol::trust::{Verified, VerifiedDocument};
 use samara_protocol::wire::ServeMode;
 use shelf::{News, Shelf};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use welcome::Welcome;
 
 /// How often the live view is made anew.
 const VIEW_EVERY: Duration = Duration::from_millis(250);
@@ -102,6 +105,7 @@ async fn watch(args: &Args, joined: &mut Joined, shelf: &mut Shelf, live: &mut L
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut interrupt = Interrupt::new().map_err(|e| Failure::new(Kind::Failed, e))?;
     let mut is_started = false;
+    let mut welcome = Welcome::of(joined.me);
     if shelf.is_empty() {
         live.say_nothing_offered();
     }
@@ -123,7 +127,7 @@ async fn watch(args: &Args, joined: &mut Joined, shelf: &mut Shelf, live: &mut L
                 let Some(event) = event else {
                     return Err(Failure::new(Kind::Failed, anyhow::anyhow!("the mesh ended unexpectedly")));
                 };
-                on_event(event, shelf, live)?;
+                on_event(event, shelf, live, &mut welcome)?;
             }
             _ = look.tick() => {
                 shelf.look();
@@ -132,7 +136,11 @@ async fn watch(args: &Args, joined: &mut Joined, shelf: &mut Shelf, live: &mut L
             }
             _ = view.tick() => {
                 is_started |= shelf.is_settled();
-                refresh(joined, shelf, live).await;
+                let alarms = refresh(joined, shelf, live).await;
+                welcome.news(&alarms).into_iter().for_each(|alarm| live.on_alarm(alarm));
+                if let Some(failure) = welcome.is_over(Instant::now()) {
+                    return Err(failure);
+                }
                 // What was written in this very moment is waited for, too.
                 if args.until_safe && shelf.is_settled() && live.is_over() && !shelf.is_behind() {
                     return over(shelf, live);
@@ -142,14 +150,20 @@ async fn watch(args: &Args, joined: &mut Joined, shelf: &mut Shelf, live: &mut L
     }
 }
 
-async fn refresh(joined: &Joined, shelf: &Shelf, live: &mut Live) {
+/// Makes the view anew; the alarms that stand.
+async fn refresh(joined: &Joined, shelf: &Shelf, live: &mut Live) -> Vec<Alarm> {
     let contents = shelf.blobs().iter().map(|blob| blob.content).collect();
-    if let Some(view) = joined.mesh.view(contents).await {
-        live.on_view(&view, shelf);
-    }
+    let Some(view) = joined.mesh.view(contents).await else { return Vec::new() };
+    live.on_view(&view, shelf);
+    view.alarms
 }
 
-fn on_event(event: MeshEvent, shelf: &mut Shelf, live: &mut Live) -> Result<(), Failure> {
+fn on_event(
+    event: MeshEvent,
+    shelf: &mut Shelf,
+    live: &mut Live,
+    welcome: &mut Welcome,
+) -> Result<(), Failure> {
     match event {
         MeshEvent::SourceChanged { content, why } => {
             // Of one that is not served any more nothing is said.
@@ -161,7 +175,10 @@ fn on_event(event: MeshEvent, shelf: &mut Shelf, live: &mut Live) -> Result<(), 
         MeshEvent::Neighbour { peer, connected } => live.on_neighbour(peer, connected),
         MeshEvent::Document(document) => {
             match &*document {
-                VerifiedDocument::TrustRoot(root) => live.on_trust_root(root),
+                VerifiedDocument::TrustRoot(root) => {
+                    welcome.on_trust_root(root, Instant::now());
+                    live.on_trust_root(root);
+                }
                 VerifiedDocument::Enrollment(enrollment) => live.on_enrollment(enrollment),
                 VerifiedDocument::Report(report) => live.on_report(report),
                 _ => {}
