@@ -53,3 +53,50 @@ fn a_release_of_as_many_artifacts_as_one_may_have_reaches_every_device() {
         }
     }
 }
+
+/// A site of several products may have more releases on offer than a peer takes part in at once.
+#[test]
+fn a_release_for_which_there_is_no_room_beside_the_others_is_named_and_comes_when_another_one_goes() {
+    // Together they have as many contents as are taken.
+    const CHANNELS: usize = 8;
+    let mut site = Site::new("closed", 1);
+    let publish = |channel: usize| {
+        let mut description = String::new();
+        for number in 0..ARTIFACTS {
+            let name = format!("{channel}-{number}");
+            std::fs::write(site.scratch.path().join(&name), &name).unwrap();
+            description.push_str(&format!("[[artifact]]\npath = '{name}'\n"));
+        }
+        let path = site.scratch.path().join("release.toml");
+        std::fs::write(&path, description).unwrap();
+        let mut publish = samara();
+        publish.args(["--json", "publish", "--yes", "--channel", &channel.to_string(), "--from"]);
+        let done = ok(publish.arg(&path).arg("--site").arg(site.dir())).stdout;
+        let done: serde_json::Value = serde_json::from_slice(&done).unwrap();
+        done["release"].as_str().unwrap().to_owned()
+    };
+    let published: Vec<String> = (0..CHANNELS).map(publish).collect();
+    let last = publish(CHANNELS);
+    let documents = site.dir().join("documents");
+    let place = documents.join(format!("release-{}.json", &last[..10]));
+    let aside = site.scratch.path().join("aside.json");
+    std::fs::rename(&place, &aside).unwrap();
+    site.start_devices();
+    let mut seeder = site.serve(&[]);
+    let is_installed = |release: &str| {
+        let releases = site.devices[0].status().unwrap()["releases"].as_array().unwrap().clone();
+        releases.iter().any(|one| one["id"] == release && one["state"] == "installed")
+    };
+    wait_for("eight releases", || published.iter().all(|release| is_installed(release)).then_some(()));
+    std::fs::rename(&aside, &place).unwrap();
+    let named = wait_for("the ninth to be named", || {
+        seeder.events("release").into_iter().find(|event| event["state"] == "unavailable")
+    });
+    assert_eq!(named["release"], last.as_str());
+    assert!(named["reason"].as_str().unwrap().contains("at once"), "{named}");
+    let mut withdraw = samara();
+    withdraw.args(["withdraw", "--yes", "--purge", "--reason", "room", "--site"]);
+    ok(withdraw.arg(site.dir()).arg(&published[0]));
+    wait_for("the ninth in the place of the withdrawn one", || is_installed(&last).then_some(()));
+    assert_eq!(seeder.stop(), 0);
+}

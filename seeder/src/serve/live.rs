@@ -101,6 +101,13 @@ impl Live {
                 let text = format!("{} cannot be served: {failure}", described(&release));
                 self.say(self.output.paint(Look::Bad, text));
             }
+            News::NoRoom(release) => {
+                let reason = "the releases on offer have more contents, or pieces of them, than a peer takes part in at \
+                              once (512, 8 Mi): pack directories instead of single files, or withdraw what is not needed";
+                self.tell_release(&release, "unavailable", reason);
+                let text = format!("{} is not served yet: {reason}", described(&release));
+                self.say(self.output.paint(Look::Bad, text));
+            }
             News::SetAside(file, why) => {
                 let (event, word) = match &why {
                     SetAside::Refused(_) => ("refused", "is not given to devices"),

@@ -23,6 +23,7 @@ use samara_node::state::State;
 use samara_protocol::document::{BlobRef, Release};
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::mesh::Input;
+use samara_protocol::neighbour::Limits;
 use samara_protocol::piece_set::PieceSet;
 use samara_protocol::trust::{Verified, VerifiedDocument};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,8 @@ pub(super) enum News {
     Gone(Verified<Release>, Gone),
     /// A release cannot be offered: its bytes are not there.
     Unavailable(Verified<Release>, Failure),
+    /// A release cannot be offered beside the others: peers would not take so many contents, or pieces, at once.
+    NoRoom(Verified<Release>),
     /// A new file is not given to devices, or not yet.
     SetAside(PathBuf, SetAside),
     /// The directory cannot be looked at.
@@ -248,9 +251,18 @@ impl Shelf {
     /// Offers what is ready, and begins to hash what is not.
     pub(super) async fn go_on(&mut self) -> Result<Vec<News>, Failure> {
         let mut news = Vec::new();
-        for release in self.offer.releases.clone() {
+        let mut releases = self.offer.releases.clone();
+        // As devices that know them all begin with them: where there is no room, both sides lack it for the same.
+        releases.sort_by_key(Verified::id);
+        for release in releases {
             let blobs = release.blobs();
             let is_ready = blobs.iter().all(|blob| self.sources.contains_key(&blob.content));
+            if is_ready && !self.has_room_for(&blobs) {
+                if self.unavailable.insert(release.id()) {
+                    news.push(News::NoRoom(release));
+                }
+                continue;
+            }
             if is_ready && self.offered.insert(release.id(), release.clone()).is_none() {
                 for blob in blobs {
                     self.open_swarm(&blob).await?;
@@ -271,6 +283,17 @@ impl Shelf {
             });
         }
         Ok(news)
+    }
+
+    /// Whether the swarms of a release could be open beside the others.
+    fn has_room_for(&self, blobs: &[BlobRef]) -> bool {
+        let limits = Limits::default();
+        let open = self.blobs();
+        let new = blobs.iter().filter(|blob| !self.open.contains(&blob.content));
+        let all: Vec<_> = open.iter().chain(new).collect();
+        let pieces = |blob: &&BlobRef| blob.geometry().map_or(0, |geometry| u64::from(geometry.pieces()));
+        all.len() <= limits.channels_per_peer_max
+            && all.iter().map(pieces).sum::<u64>() <= limits.pieces_per_peer_max
     }
 
     /// The next content to hash.
