@@ -22,11 +22,13 @@ Examples:
   samara enroll --site plant-7 DEVICE_ID          let a device in
   samara publish --site plant-7 firmware.bin      sign a release and its rollout
   samara inspect --site plant-7 FILE              what a document says and whether it is valid
+  samara sign --site plant-7 FILE                 add your signature where a role needs several
   samara withdraw --site plant-7 RELEASE --reason 'bricks model B'
   samara revoke --site plant-7 DEVICE_ID          shut a device out
 
 Environment:
   SAMARA_PASSPHRASE_FILE  file with the keys' passphrase, readable by its owner only
+  SSH_AUTH_SOCK           socket of an ssh-agent, which is asked for keys that are not in files
   NO_COLOR                no colour
 
 Exit codes:

@@ -8,7 +8,7 @@ use crate::files::{self, FileError};
 use ed25519_dalek::SigningKey;
 use ssh_key::private::{Ed25519Keypair, KeypairData};
 use ssh_key::rand_core::{OsRng, RngCore as _};
-use ssh_key::{LineEnding, PrivateKey};
+use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey};
 use std::io::IsTerminal as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -38,6 +38,12 @@ pub enum KeyError {
         path: PathBuf,
         /// What is wrong.
         source: ssh_key::Error,
+    },
+    /// Not a public key.
+    #[error("{} is no OpenSSH public key; ssh-keygen writes it as NAME.pub", path.display())]
+    Public {
+        /// The file.
+        path: PathBuf,
     },
     /// Another algorithm.
     #[error("{} is a {algorithm} key; Samara signs with ssh-ed25519 only", path.display())]
@@ -115,14 +121,17 @@ impl Passphrases {
 
     /// Opens a key file.
     pub fn load(&mut self, path: &Path) -> Result<SigningKey, KeyError> {
-        refuse_readable(path)?;
-        let text = Zeroizing::new(files::read(path)?);
-        let format = |source| KeyError::Format { path: path.to_owned(), source };
-        let stored = PrivateKey::from_openssh(&*text).map_err(format)?;
-        let plain = if stored.is_encrypted() { self.open(&stored, path)? } else { stored };
-        match plain.key_data() {
+        self.unlock(&read(path)?, path)
+    }
+
+    /// Opens what was read from a key file.
+    pub fn unlock(&mut self, stored: &PrivateKey, path: &Path) -> Result<SigningKey, KeyError> {
+        let opened = if stored.is_encrypted() { Some(self.open(stored, path)?) } else { None };
+        match opened.as_ref().unwrap_or(stored).key_data() {
             KeypairData::Ed25519(pair) => Ok(SigningKey::from_bytes(&pair.private.to_bytes())),
-            _ => Err(KeyError::Algorithm { path: path.to_owned(), algorithm: plain.algorithm().to_string() }),
+            _ => {
+                Err(KeyError::Algorithm { path: path.to_owned(), algorithm: stored.algorithm().to_string() })
+            }
         }
     }
 
@@ -138,6 +147,24 @@ impl Passphrases {
         let plain = stored.decrypt(passphrase.as_bytes()).map_err(wrong)?;
         self.last = Some(passphrase);
         Ok(plain)
+    }
+}
+
+/// Reads a key file; a passphrase is not needed yet.
+pub fn read(path: &Path) -> Result<PrivateKey, KeyError> {
+    refuse_readable(path)?;
+    let text = Zeroizing::new(files::read(path)?);
+    PrivateKey::from_openssh(&*text).map_err(|source| KeyError::Format { path: path.to_owned(), source })
+}
+
+/// Reads the public half of somebody's key, as `ssh-keygen` writes it.
+pub fn read_public(path: &Path) -> Result<PublicKey, KeyError> {
+    let text = files::read(path)?;
+    let text = std::str::from_utf8(&text).map_err(|_| KeyError::Public { path: path.to_owned() })?;
+    let key = PublicKey::from_openssh(text).map_err(|_| KeyError::Public { path: path.to_owned() })?;
+    match key.algorithm() {
+        Algorithm::Ed25519 => Ok(key),
+        other => Err(KeyError::Algorithm { path: path.to_owned(), algorithm: other.to_string() }),
     }
 }
 

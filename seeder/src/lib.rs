@@ -10,6 +10,7 @@ pub mod failure;
 pub mod interrupt;
 pub mod ui;
 
+pub mod agent;
 pub mod files;
 pub mod keys;
 pub mod outrun;

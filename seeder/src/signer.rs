@@ -1,17 +1,22 @@
 //! Signs a document with a role's keys, and checks the result as a device would before anybody sees it.
+//!
+//! A key is a file of the site directory, or is held by an ssh-agent: that one is asked for what is not in a file, and for
+//! what would need a passphrase here. Where a role needs more signatures than there are keys at hand, the document may be
+//! left incomplete, for others to sign as well.
 
+use crate::agent::{self, AgentError, KeyAgent};
 use crate::failure::{Failure, Kind};
 use crate::files::FileError;
-use crate::keys::{KeyError, Passphrases};
+use crate::keys::{self, KeyError, Passphrases};
 use crate::mesh::rank;
 use crate::show;
 use crate::site::{SiteDir, SiteError};
 use crate::ui::{Look, Output};
-use ed25519_dalek::SigningKey;
 use samara_protocol::document::{Document, Envelope, Role, TrustRoot};
 use samara_protocol::id::{DocumentId, KeyId};
 use samara_protocol::trust::{Refusal, Trust, Verified};
 use samara_protocol::wire::DocumentKind;
+use serde_json::Value;
 use std::path::PathBuf;
 
 /// The roles whose keys sign documents.
@@ -38,7 +43,8 @@ impl RoleName {
         }
     }
 
-    fn of(self, root: &TrustRoot) -> &Role {
+    /// Its keys and threshold.
+    pub fn of(self, root: &TrustRoot) -> &Role {
         match self {
             Self::Root => &root.roles.root,
             Self::Release => &root.roles.release,
@@ -55,6 +61,23 @@ pub struct Signed {
     pub id: DocumentId,
     /// Its envelope.
     pub envelope: Vec<u8>,
+    /// Signatures that it still lacks; 0 unless it was to be left incomplete.
+    pub lacks: u32,
+}
+
+/// What to do where keys are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completeness {
+    /// Fail.
+    Needed,
+    /// Sign with those that are at hand: at least one.
+    Optional,
+}
+
+impl From<bool> for Completeness {
+    fn from(incomplete: bool) -> Self {
+        if incomplete { Self::Optional } else { Self::Needed }
+    }
 }
 
 /// Holds the site's trust root and asks for each passphrase once.
@@ -62,17 +85,26 @@ pub struct Signer<'a> {
     site: &'a SiteDir,
     trust: Trust,
     passphrases: Passphrases,
+    completeness: Completeness,
+    /// Asked when it is needed first.
+    agent: Option<Result<KeyAgent, AgentError>>,
 }
 
 impl<'a> Signer<'a> {
     /// Starts from the site's newest trust root.
-    pub fn open(site: &'a SiteDir) -> Result<Self, Failure> {
-        Ok(Self { site, trust: site_trust(site)?, passphrases: Passphrases::default() })
+    pub fn open(site: &'a SiteDir, completeness: Completeness) -> Result<Self, Failure> {
+        let (trust, passphrases) = (site_trust(site)?, Passphrases::default());
+        Ok(Self { site, trust, passphrases, completeness, agent: None })
     }
 
     /// The site's newest trust root.
     pub fn root(&self) -> &Verified<TrustRoot> {
         self.trust.root()
+    }
+
+    /// Trust as a device of the site has it.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// The site's epoch, which rollouts carry.
@@ -88,40 +120,112 @@ impl<'a> Signer<'a> {
     /// Signs with as many of the role's keys as its threshold asks for.
     pub fn sign<T: Document>(&mut self, role: RoleName, document: &T) -> Result<Signed, Failure> {
         let mut envelope = Envelope::unsigned(document).map_err(|e| Failure::new(Kind::Configuration, e))?;
-        for key in self.keys(role)? {
-            envelope.sign(&key);
+        let wanted = role.of(self.trust.root()).clone();
+        self.add_signatures(&wanted, role.as_str(), &mut envelope)?;
+        let signed = self.judge(&envelope, std::slice::from_ref(&wanted))?;
+        let may_lack = self.completeness == Completeness::Optional && !envelope.signatures.is_empty();
+        if signed.lacks > 0 && !may_lack {
+            return Err(self.too_few(&wanted, role.as_str(), &envelope));
         }
-        let bytes = envelope.to_bytes();
-        let refused = |e| Failure::trust(format_args!("devices of this site would refuse this: {e}"));
-        let id = self.trust.check(&bytes).map_err(refused)?.id();
-        Ok(Signed { id, envelope: bytes })
+        Ok(signed)
     }
 
-    fn keys(&mut self, role: RoleName) -> Result<Vec<SigningKey>, Failure> {
-        let wanted = role.of(self.trust.root()).clone();
-        let threshold = wanted.threshold as usize;
-        let mut keys: Vec<SigningKey> = Vec::new();
-        for path in key_files(self.site, role.as_str())? {
-            if keys.len() == threshold {
-                break;
+    /// What devices make of an envelope that each of the roles `wanted` must sign: that it lacks signatures is no failure.
+    pub fn judge(&self, envelope: &Envelope, wanted: &[Role]) -> Result<Signed, Failure> {
+        let bytes = envelope.to_bytes();
+        let lacks = match self.trust.check(&bytes) {
+            Ok(_) => 0,
+            Err(Refusal::BelowThreshold { .. } | Refusal::Unsigned | Refusal::WrongRole { .. }) => {
+                let lacks = |role: &Role| role.threshold.saturating_sub(self.count(role, envelope));
+                wanted.iter().map(lacks).max().unwrap_or_default().max(1)
             }
-            let key = self.passphrases.load(&path)?;
-            let id = KeyId(key.verifying_key().to_bytes());
-            let is_new = keys.iter().all(|k| k.verifying_key() != key.verifying_key());
-            let is_revoked = self.trust.root().revoked_keys.contains(&id);
-            if wanted.keys.contains(&id) && is_new && !is_revoked {
-                keys.push(key);
+            Err(refusal) => {
+                return Err(Failure::trust(format_args!(
+                    "devices of this site would refuse this: {refusal}"
+                )));
+            }
+        };
+        Ok(Signed { id: envelope.id(), envelope: bytes, lacks })
+    }
+
+    /// Adds signatures of keys of `wanted` that are at hand and have not signed yet, until there are as many as its
+    /// threshold asks for; `role` names the key files.
+    pub fn add_signatures(
+        &mut self,
+        wanted: &Role,
+        role: &str,
+        envelope: &mut Envelope,
+    ) -> Result<(), Failure> {
+        for path in key_files(self.site, role) {
+            let stored = keys::read(&path)?;
+            let Some(key) = agent::key_id(stored.public_key()) else {
+                // Says which algorithm it is of.
+                self.passphrases.unlock(&stored, &path)?;
+                continue;
+            };
+            if !self.is_missing(wanted, key, envelope) {
+                continue;
+            }
+            if stored.is_encrypted() && self.agent().is_some_and(|agent| agent.holds(key)) {
+                self.add_from_agent(key, envelope)?;
+            } else {
+                envelope.sign(&self.passphrases.unlock(&stored, &path)?);
             }
         }
-        if keys.len() < threshold {
-            return Err(Failure::trust(format_args!(
-                "role {} needs {threshold} signatures, and {} has {} of its keys",
-                role.as_str(),
-                self.site.dir().join("keys").display(),
-                keys.len(),
-            )));
+        for key in wanted.keys.clone() {
+            if self.is_missing(wanted, key, envelope) && self.agent().is_some_and(|agent| agent.holds(key)) {
+                self.add_from_agent(key, envelope)?;
+            }
         }
-        Ok(keys)
+        Ok(())
+    }
+
+    fn add_from_agent(&mut self, key: KeyId, envelope: &mut Envelope) -> Result<(), Failure> {
+        let message = envelope.pae();
+        if let Some(agent) = self.agent() {
+            envelope.add_signature(agent.sign(key, &message).map_err(|e| Failure::new(Kind::Trust, e))?);
+        }
+        Ok(())
+    }
+
+    /// Whether a signature of this key would bring the envelope nearer to the threshold.
+    fn is_missing(&self, wanted: &Role, key: KeyId, envelope: &Envelope) -> bool {
+        let has_signed = envelope.signatures.iter().any(|signature| signature.key == key);
+        self.counts(wanted, key) && !has_signed && self.count(wanted, envelope) < wanted.threshold
+    }
+
+    fn counts(&self, role: &Role, key: KeyId) -> bool {
+        role.keys.contains(&key) && !self.root().revoked_keys.contains(&key)
+    }
+
+    /// Signatures that count for a role.
+    fn count(&self, role: &Role, envelope: &Envelope) -> u32 {
+        envelope.signatures.iter().filter(|by| self.counts(role, by.key)).count() as u32
+    }
+
+    /// Why an envelope has too few signatures.
+    pub fn too_few(&mut self, wanted: &Role, role: &str, envelope: &Envelope) -> Failure {
+        let (threshold, dir) = (wanted.threshold, self.site.dir().join("keys"));
+        let signed = self.count(wanted, envelope);
+        self.agent();
+        let agent = match &self.agent {
+            Some(Err(error)) => error.to_string(),
+            Some(Ok(agent)) => format!("the ssh-agent at {} holds no other one", agent.path().display()),
+            None => String::new(),
+        };
+        let hint = match (signed, self.completeness) {
+            (0, _) => format!("; put one back as {}", dir.join(role).display()),
+            (_, Completeness::Needed) => "; with --incomplete others add theirs, by samara sign".to_owned(),
+            (_, Completeness::Optional) => String::new(),
+        };
+        Failure::trust(format_args!(
+            "role {role} needs {threshold} signatures, and {} has {signed} of its keys; {agent}{hint}",
+            dir.display()
+        ))
+    }
+
+    fn agent(&mut self) -> Option<&mut KeyAgent> {
+        self.agent.get_or_insert_with(KeyAgent::open).as_mut().ok()
     }
 }
 
@@ -151,25 +255,24 @@ pub fn show_before_signing<T: Document>(
     document: &T,
 ) -> Result<DocumentId, Failure> {
     let id = Signer::preview(document)?;
-    let title = format!("To be signed with role {role}: {} {id}", T::PAYLOAD_TYPE);
-    output.note(output.paint(Look::Strong, title));
     let value = serde_json::to_value(document).map_err(anyhow::Error::from)?;
-    for line in show::lines(&value) {
-        output.note(format_args!("  {line}"));
-    }
+    show_payload(output, role, T::PAYLOAD_TYPE, id, &value);
     Ok(id)
 }
 
-// ROLE, ROLE-2, ROLE-3 ...: as `site init` names them.
-fn key_files(site: &SiteDir, role: &str) -> Result<Vec<PathBuf>, Failure> {
-    let names = std::iter::once(role.to_owned()).chain((2..=16).map(|n| format!("{role}-{n}")));
-    let paths: Vec<_> = names.map(|name| site.key_path(&name)).filter(|path| path.exists()).collect();
-    if paths.is_empty() {
-        let path = site.key_path(role);
-        let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no such file");
-        return Err(KeyError::File(FileError::of("read", &path)(missing)).into());
+/// The same of a payload that somebody else made.
+pub fn show_payload(output: &Output, role: &str, payload_type: &str, id: DocumentId, payload: &Value) {
+    let title = format!("To be signed with role {role}: {payload_type} {id}");
+    output.note(output.paint(Look::Strong, title));
+    for line in show::lines(payload) {
+        output.note(format_args!("  {line}"));
     }
-    Ok(paths)
+}
+
+// ROLE, ROLE-2, ROLE-3 ...: as `site init` names them.
+fn key_files(site: &SiteDir, role: &str) -> Vec<PathBuf> {
+    let names = std::iter::once(role.to_owned()).chain((2..=16).map(|n| format!("{role}-{n}")));
+    names.map(|name| site.key_path(&name)).filter(|path| path.exists()).collect()
 }
 
 impl From<KeyError> for Failure {
@@ -190,7 +293,7 @@ impl From<SiteError> for Failure {
             SiteError::Missing { .. } | SiteError::Name { .. } | SiteError::Damaged { .. } => {
                 Kind::Configuration
             }
-            SiteError::Key(_) => Kind::Trust,
+            SiteError::Key(_) | SiteError::Waiting { .. } => Kind::Trust,
             SiteError::Busy { .. } => Kind::Busy,
             SiteError::File(_) => Kind::Storage,
         };
@@ -230,7 +333,7 @@ mod tests {
         let second = fixture::next_trust_root(&site, |root| root.epoch = 2);
         let third = fixture::next_trust_root(&site, |root| root.epoch = 3);
         std::fs::remove_file(second).unwrap();
-        let error = Signer::open(&site).err().unwrap();
+        let error = Signer::open(&site, Completeness::Needed).err().unwrap();
         assert_eq!(error.kind(), Kind::Trust);
         assert!(error.to_string().starts_with(third.to_str().unwrap()), "{error}");
     }

@@ -1,6 +1,6 @@
 //! `samara enroll`: lets devices into a site.
 
-use super::DevicesArgs;
+use super::{DevicesArgs, SigningArgs};
 use crate::failure::Failure;
 use crate::show::check_label;
 use crate::signer::{RoleName, Signer, show_before_signing};
@@ -38,9 +38,8 @@ pub struct Args {
     /// Updated last: its failure hurts.
     #[arg(long)]
     critical: bool,
-    /// Sign without asking.
-    #[arg(long, short)]
-    yes: bool,
+    #[command(flatten)]
+    signing: SigningArgs,
 }
 
 /// Signs and writes the enrollments.
@@ -56,7 +55,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     given.chain(area).chain(tags).try_for_each(|(what, text)| check_label(what, text))?;
     let site = SiteDir::open(&args.of.site)?;
     let mut writer = super::writer(&site, output)?;
-    let mut signer = Signer::open(&site)?;
+    let mut signer = Signer::open(&site, args.signing.incomplete.into())?;
     let mut enrollments = Vec::new();
     let mut seen = BTreeSet::new();
     // One that is given twice is enrolled once.
@@ -65,13 +64,14 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
         show_before_signing(output, RoleName::Enroll.as_str(), &enrollment)?;
         enrollments.push(enrollment);
     }
-    output.confirm("Sign?", args.yes.into())?;
+    output.confirm("Sign?", args.signing.yes.into())?;
     let signed = enrollments.iter().map(|e| signer.sign(RoleName::Enroll, e));
     let signed = signed.collect::<Result<Vec<_>, _>>()?;
+    let lacks = signed.iter().map(|signed| signed.lacks).max().unwrap_or(0);
     writer.save_sequences()?;
     for (enrollment, signed) in enrollments.iter().zip(signed) {
-        let name = format!("enrollment-{}", enrollment.device.short());
-        let path = writer.put_document(&name, &signed.envelope)?;
+        let name = enrollment_name(enrollment.device);
+        let path = super::put(&writer, &name, &signed, output)?;
         output.line(format_args!(
             "enrolled {} as {}: {}",
             enrollment.device,
@@ -80,11 +80,16 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
         ));
         output.event(&serde_json::json!({
             "event": "enrolled", "device": enrollment.device, "name": enrollment.name,
-            "sequence": enrollment.sequence, "document": signed.id, "file": path,
+            "sequence": enrollment.sequence, "document": signed.id, "file": path, "lacks": signed.lacks,
         }));
     }
-    output.note(super::next_step(&site, "lets them in"));
+    output.note(super::next_step(&site, "lets them in", lacks));
     output.check_told("the enrollments are signed and written, do not sign them again")
+}
+
+/// The file of a device's enrollment: its next sequence replaces it.
+pub(super) fn enrollment_name(device: PeerId) -> String {
+    format!("enrollment-{}", device.short())
 }
 
 fn describe(args: &Args, site: &SiteDir, device: PeerId, sequence: u64) -> Enrollment {

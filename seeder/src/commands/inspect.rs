@@ -79,7 +79,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
 
 /// What outran a document.
 #[derive(serde::Serialize)]
-struct Newer {
+pub(super) struct Newer {
     // What the number is for people.
     #[serde(skip)]
     word: &'static str,
@@ -103,7 +103,11 @@ impl std::fmt::Display for Newer {
 }
 
 /// Whether the trust root carries a document, and what the directory knows that is newer of the same key.
-fn judge(site: &SiteDir, trust: &Trust, bytes: &[u8]) -> Result<Result<Option<Newer>, String>, Failure> {
+pub(super) fn judge(
+    site: &SiteDir,
+    trust: &Trust,
+    bytes: &[u8],
+) -> Result<Result<Option<Newer>, String>, Failure> {
     let mut trust = trust.clone();
     let documents = site.read_documents()?.envelopes;
     // A report counts when its device is enrolled.
@@ -185,7 +189,7 @@ impl Signer {
 }
 
 // What is too long for a document is none, and is not read on: it may be gigabytes, or a device without end.
-fn read_document(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read_document(path: &Path) -> Result<Vec<u8>, Failure> {
     files::read_at_most(path, ENVELOPE_BYTES_MAX as u64).map_err(|error| match error.source.kind() {
         ErrorKind::FileTooLarge => Failure::trust(format_args!(
             "{} is no document: it has more than the {ENVELOPE_BYTES_MAX} bytes of the longest document",

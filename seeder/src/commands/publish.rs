@@ -1,5 +1,6 @@
 //! `samara publish`: hashes artifacts, signs a Release and the Rollout that installs it.
 
+use super::SigningArgs;
 use crate::failure::{Failure, Kind};
 use crate::keys;
 use crate::release::{ArtifactDescription, Contents, Description, gather, plan};
@@ -64,9 +65,8 @@ pub struct Args {
     /// one refuse this one.
     #[arg(long)]
     lower_security_counter: bool,
-    /// Sign without asking.
-    #[arg(long, short)]
-    yes: bool,
+    #[command(flatten)]
+    signing: SigningArgs,
 }
 
 const CHANNEL_DEFAULT: &str = "stable";
@@ -78,7 +78,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let description = describe(&args)?;
     let site = SiteDir::open(&args.site)?;
     let mut writer = super::writer(&site, output)?;
-    let mut signer = Signer::open(&site)?;
+    let mut signer = Signer::open(&site, args.signing.incomplete.into())?;
     // All but the hashes is checked before gigabytes are hashed.
     let mut release = outline(&site, &writer, &description)?;
     if !args.lower_security_counter {
@@ -93,7 +93,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
         .and_then(|contents| sign(&mut release, &contents, &site, &mut writer, &mut signer, &args, output));
     let published = made.inspect_err(|_| writer.remove_orphans())?;
     tell(output, &release, &published);
-    output.note(super::next_step(&site, "offers it"));
+    output.note(super::next_step(&site, "offers it", published.lacks()));
     output.check_told(format_args!(
         "release {} (number {}) is signed and written, do not publish it again",
         published.release.id, release.number
@@ -105,6 +105,12 @@ struct Published {
     rollout: Signed,
     rollout_id: RolloutId,
     files: [PathBuf; 2],
+}
+
+impl Published {
+    fn lacks(&self) -> u32 {
+        self.release.lacks.max(self.rollout.lacks)
+    }
 }
 
 /// Shows, asks, signs and writes.
@@ -121,7 +127,7 @@ fn sign(
     let release_id = show_before_signing(output, RoleName::Release.as_str(), release)?;
     let rollout = roll_out(site, writer, signer.epoch(), release_id)?;
     show_before_signing(output, RoleName::Rollout.as_str(), &rollout)?;
-    output.confirm("Sign both?", args.yes.into())?;
+    output.confirm("Sign both?", args.signing.yes.into())?;
     let signed_release = signer.sign(RoleName::Release, release)?;
     let signed_rollout = signer.sign(RoleName::Rollout, &rollout)?;
 
@@ -130,8 +136,8 @@ fn sign(
     // A document is visible to `serve` only after its bytes can be found, a rollout only after its release.
     writer.add_sources(&contents.sources)?;
     let files = [
-        writer.put_document(&release_name(&signed_release), &signed_release.envelope)?,
-        writer.put_document(&rollout_name(rollout.rollout_id), &signed_rollout.envelope)?,
+        super::put(writer, &release_name(signed_release.id), &signed_release, output)?,
+        super::put(writer, &rollout_name(rollout.rollout_id), &signed_rollout, output)?,
     ];
     Ok(Published { release: signed_release, rollout: signed_rollout, rollout_id: rollout.rollout_id, files })
 }
@@ -256,8 +262,9 @@ fn roll_out(
     })
 }
 
-fn release_name(release: &Signed) -> String {
-    format!("release-{}", release.id.short())
+/// The file of a release.
+pub(super) fn release_name(id: DocumentId) -> String {
+    format!("release-{}", id.short())
 }
 
 /// The file of a rollout: its next sequence replaces it.
@@ -282,5 +289,6 @@ fn tell(output: &Output, release: &Release, published: &Published) {
         "rollout_id": published.rollout_id, "product": release.product, "channel": release.channel,
         "version": release.version, "number": release.number, "bytes": release.bytes_total(),
         "blobs": release.blobs(), "files": published.files,
+        "lacks": [published.release.lacks, published.rollout.lacks],
     }));
 }

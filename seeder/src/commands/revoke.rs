@@ -1,6 +1,6 @@
 //! `samara revoke`: shuts devices out of a site.
 
-use super::DevicesArgs;
+use super::{DevicesArgs, SigningArgs};
 use crate::failure::Failure;
 use crate::outrun::{few, root_name};
 use crate::signer::{RoleName, Signer, show_before_signing};
@@ -29,16 +29,15 @@ pub struct Args {
     /// Revoke also what the site directory never enrolled, and the identities of this very directory.
     #[arg(long)]
     force: bool,
-    /// Sign without asking.
-    #[arg(long, short)]
-    yes: bool,
+    #[command(flatten)]
+    signing: SigningArgs,
 }
 
 /// Shows, asks, signs, writes.
 pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let site = SiteDir::open(&args.of.site)?;
     let writer = super::writer(&site, output)?;
-    let mut signer = Signer::open(&site)?;
+    let mut signer = Signer::open(&site, args.signing.incomplete.into())?;
     let root = signer.root().clone();
     let (already, new): (BTreeSet<PeerId>, BTreeSet<PeerId>) =
         args.of.devices.into_iter().partition(|device| root.revoked_devices.contains(device));
@@ -64,17 +63,17 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     };
     show_before_signing(output, RoleName::Root.as_str(), &next)?;
     output.note(output.paint(Look::Warning, what_follows(&new, &root)));
-    output.confirm("Sign?", args.yes.into())?;
+    output.confirm("Sign?", args.signing.yes.into())?;
     let signed = signer.sign(RoleName::Root, &next)?;
-    let path = writer.put_document(&root_name(next.version), &signed.envelope)?;
+    let path = super::put(&writer, &root_name(next.version), &signed, output)?;
     for device in &new {
         output.line(format_args!("revoked {device}: {}", path.display()));
     }
     output.event(&serde_json::json!({
         "event": "revoked", "devices": new, "already": already, "version": next.version,
-        "document": signed.id, "file": path,
+        "document": signed.id, "file": path, "lacks": signed.lacks,
     }));
-    output.note(super::next_step(&site, "shuts them out, and tells the other devices"));
+    output.note(super::next_step(&site, "shuts them out, and tells the other devices", signed.lacks));
     output.check_told(format_args!(
         "trust root version {} is signed and written, do not sign another one",
         next.version

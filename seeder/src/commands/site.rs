@@ -1,8 +1,9 @@
 //! `samara site`: makes a site directory.
 
+use crate::agent::{self, KeyAgent};
 use crate::failure::{Failure, Kind};
 use crate::files::{self, FileError};
-use crate::keys::{self, Passphrases};
+use crate::keys::{self, KeyError, Passphrases};
 use crate::show::check_label;
 use crate::site::Settings;
 use crate::ui::Output;
@@ -38,7 +39,10 @@ enum Verb {
 #[command(after_help = "Examples:
   samara site init plant-7 --name 'Plant 7'
   samara site init demo --name demo --mesh open --no-passphrase
-  samara site init plant-7 --name 'Plant 7' --threshold release=2
+  samara site init plant-7 --name 'Plant 7' --threshold release=2 --key release=alice.pub
+                                                  two sign a release: whoever has this directory, and Alice
+  samara site init plant-7 --name 'Plant 7' --key root=token.pub
+                                                  the root key is held by the ssh-agent, or by hardware behind it
 
 Keep DIR/keys/root away from this laptop once the site runs.
 Copy DIR/trust-root.json and DIR/node.toml to every device.")]
@@ -60,9 +64,37 @@ struct InitArgs {
     /// Leave the keys unprotected: for demonstrations and tests.
     #[arg(long)]
     no_passphrase: bool,
-    /// How many keys of a role must sign; so many are made. Roles: root, release, rollout, enroll.
+    /// How many keys of a role must sign [default: 1]; as many are made, less those that --key names. Roles: root,
+    /// release, rollout, enroll.
     #[arg(long = "threshold", value_name = "ROLE=N")]
     thresholds: Vec<Threshold>,
+    /// A key of a role that is somebody else's, or in the ssh-agent: the file of its public half, as ssh-keygen writes it;
+    /// may be repeated.
+    #[arg(long = "key", value_name = "ROLE=FILE.pub")]
+    keys: Vec<GivenKey>,
+}
+
+#[derive(Debug, Clone)]
+struct GivenKey {
+    role: String,
+    file: PathBuf,
+}
+
+impl FromStr for GivenKey {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (role, file) =
+            text.split_once('=').ok_or("expected ROLE=FILE.pub, for example release=alice.pub")?;
+        check_role(role)?;
+        Ok(Self { role: role.into(), file: file.into() })
+    }
+}
+
+fn check_role(role: &str) -> Result<(), String> {
+    match SIGNING_ROLES.contains(&role) {
+        true => Ok(()),
+        false => Err(format!("{role:?} is no role; roles are {}", SIGNING_ROLES.join(", "))),
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -79,9 +111,7 @@ impl FromStr for Threshold {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let (role, count) = text.split_once('=').ok_or("expected ROLE=N, for example release=2")?;
-        if !SIGNING_ROLES.contains(&role) {
-            return Err(format!("{role:?} is no role; roles are {}", SIGNING_ROLES.join(", ")));
-        }
+        check_role(role)?;
         match count.parse() {
             Ok(count) if (1..=THRESHOLD_MAX).contains(&count) => Ok(Self { role: role.into(), count }),
             _ => Err(format!("{count:?} is not a number from 1 to {THRESHOLD_MAX}")),
@@ -155,21 +185,22 @@ fn build(args: &InitArgs, dir: &Path, passphrase: Option<&str>) -> Result<TrustR
     }
     let mesh_identity =
         |name: &str| keys::create(&keys_dir.join(name), &format!("{name}@{}", args.name), None);
-    let laptop = [mesh_identity("operator")?, mesh_identity("observer")?];
-    let role = |name: &str| role_of(&roles[name]);
+    let laptop = [mesh_identity("operator")?, mesh_identity("observer")?].map(|key| key_id(&key));
+    let role = |name: &str| Role { keys: roles[name].ids.clone(), threshold: threshold(args, name) };
     let signing = Roles {
         root: role("root"),
         release: role("release"),
         rollout: role("rollout"),
         enroll: role("enroll"),
-        operator: role_of(&laptop),
+        operator: Role { threshold: laptop.len() as u32, keys: laptop.to_vec() },
     };
     let mesh = if args.mesh == "open" { MeshAccess::Open } else { MeshAccess::Closed };
     let root = TrustRoot::first(SiteId(keys::random_bytes()?), signing, mesh);
     let mut envelope = Envelope::unsigned(&root).map_err(|e| Failure::new(Kind::Configuration, e))?;
-    for key in &roles["root"] {
+    for key in &roles["root"].made {
         envelope.sign(key);
     }
+    sign_by_agent(&mut envelope, &root.roles.root)?;
     let bytes = envelope.to_bytes();
     Trust::pin(&bytes)
         .map_err(|e| Failure::trust(format_args!("devices would refuse this trust root: {e}")))?;
@@ -187,24 +218,76 @@ fn build(args: &InitArgs, dir: &Path, passphrase: Option<&str>) -> Result<TrustR
     Ok(root)
 }
 
+/// The keys of a role.
+struct RoleKeys {
+    ids: Vec<KeyId>,
+    made: Vec<SigningKey>,
+}
+
+/// How many of a role's keys must sign.
+fn threshold(args: &InitArgs, role: &str) -> u32 {
+    args.thresholds.iter().rfind(|said| said.role == role).map_or(1, |said| said.count)
+}
+
+/// Takes those that were given, and makes what the threshold asks for beside them.
 fn make_keys(
     args: &InitArgs,
     keys_dir: &Path,
     role: &str,
     passphrase: Option<&str>,
-) -> Result<Vec<SigningKey>, Failure> {
-    let said = args.thresholds.iter().rfind(|t| t.role == role);
-    let mut made = Vec::new();
-    for n in 1..=said.map_or(1, |t| t.count) {
-        let name = if n == 1 { role.to_owned() } else { format!("{role}-{n}") };
-        made.push(keys::create(&keys_dir.join(&name), &format!("{name}@{}", args.name), passphrase)?);
+) -> Result<RoleKeys, Failure> {
+    let given = args.keys.iter().filter(|key| key.role == role);
+    let mut ids = Vec::new();
+    for GivenKey { file, .. } in given {
+        let key = keys::read_public(file)?;
+        let id = agent::key_id(&key).ok_or_else(|| KeyError::Public { path: file.clone() })?;
+        if ids.contains(&id) {
+            return Err(Failure::usage(format_args!(
+                "--key {role}={}: this key is given twice",
+                file.display()
+            )));
+        }
+        ids.push(id);
     }
-    Ok(made)
+    let missing = threshold(args, role).saturating_sub(ids.len() as u32);
+    let mut made = Vec::new();
+    for n in 1..=missing {
+        let name = if n == 1 { role.to_owned() } else { format!("{role}-{n}") };
+        let key = keys::create(&keys_dir.join(&name), &format!("{name}@{}", args.name), passphrase)?;
+        ids.push(key_id(&key));
+        made.push(key);
+    }
+    Ok(RoleKeys { ids, made })
 }
 
-fn role_of(keys: &[SigningKey]) -> Role {
-    let ids = keys.iter().map(|key| KeyId(key.verifying_key().to_bytes())).collect::<Vec<_>>();
-    Role { threshold: ids.len() as u32, keys: ids }
+/// What the given root keys have to sign, the ssh-agent signs.
+fn sign_by_agent(envelope: &mut Envelope, role: &Role) -> Result<(), Failure> {
+    let signed = envelope.signatures.len();
+    let others = role.keys.iter().filter(|key| envelope.signatures.iter().all(|by| by.key != **key));
+    let missing = (role.threshold as usize).saturating_sub(signed);
+    if missing == 0 {
+        return Ok(());
+    }
+    let failed = |e| Failure::new(Kind::Trust, e);
+    let needs = format!("the trust root needs {missing} signatures of the root keys that --key names");
+    let mut agent = KeyAgent::open().map_err(|e| Failure::trust(format_args!("{needs}: {e}")))?;
+    let held: Vec<KeyId> = others.filter(|key| agent.holds(**key)).copied().take(missing).collect();
+    if held.len() < missing {
+        return Err(Failure::trust(format_args!(
+            "{needs}, and the ssh-agent at {} holds {} of them; add them with ssh-add",
+            agent.path().display(),
+            held.len()
+        )));
+    }
+    for key in held {
+        let signature = agent.sign(key, &envelope.pae()).map_err(failed)?;
+        envelope.add_signature(signature);
+    }
+    Ok(())
+}
+
+fn key_id(key: &SigningKey) -> KeyId {
+    KeyId(key.verifying_key().to_bytes())
 }
 
 const NODE_TOML: &str = r#"# A device of this site: copy this file and trust-root.json beside each other, then

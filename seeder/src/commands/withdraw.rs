@@ -1,5 +1,6 @@
 //! `samara withdraw`: takes a release back.
 
+use super::SigningArgs;
 use super::publish::rollout_name;
 use crate::failure::Failure;
 use crate::serve::{Fallback, described, fallback, withdrawal_of};
@@ -36,9 +37,8 @@ pub struct Args {
     /// Withdraw a release that no document of the site directory is, before it comes here; its id must be whole.
     #[arg(long)]
     force: bool,
-    /// Sign without asking.
-    #[arg(long, short)]
-    yes: bool,
+    #[command(flatten)]
+    signing: SigningArgs,
 }
 
 /// Shows, asks, signs, writes.
@@ -46,7 +46,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     check_label("--reason", &args.reason)?;
     let site = SiteDir::open(&args.site)?;
     let mut writer = super::writer(&site, output)?;
-    let mut signer = Signer::open(&site)?;
+    let mut signer = Signer::open(&site, args.signing.incomplete.into())?;
     let release = find_release(&site, &args.release, args.force)?;
     let ended = end_rollouts(&site, &mut writer, signer.epoch(), release)?;
     if ended.is_empty()
@@ -70,22 +70,27 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     }
     let fallback = fallback(&site, release)?;
     output.note(output.paint(Look::Warning, what_follows(&fallback)));
-    output.confirm("Sign?", args.yes.into())?;
+    output.confirm("Sign?", args.signing.yes.into())?;
     let signed = signer.sign(RoleName::Rollout, &withdrawal)?;
     let signed_ends = ended.iter().map(|rollout| signer.sign(RoleName::Rollout, rollout));
     let signed_ends = signed_ends.collect::<Result<Vec<_>, _>>()?;
 
     writer.save_sequences()?;
-    let path = writer.put_document(&format!("withdrawal-{}", signed.id.short()), &signed.envelope)?;
+    let path = super::put(&writer, &withdrawal_name(signed.id), &signed, output)?;
     for (rollout, signed) in ended.iter().zip(&signed_ends) {
-        writer.put_document(&rollout_name(rollout.rollout_id), &signed.envelope)?;
+        super::put(&writer, &rollout_name(rollout.rollout_id), signed, output)?;
     }
     output.line(format_args!("withdrawn {release}: {}", path.display()));
     tell(output, release, signed.id, Some(&path), &ended, &fallback);
-    output.note(super::next_step(&site, "stops serving the release and tells the devices"));
+    output.note(super::next_step(&site, "stops serving the release and tells the devices", signed.lacks));
     output.check_told(format_args!(
         "the withdrawal of {release} is signed and written, do not withdraw it again"
     ))
+}
+
+/// The file of a withdrawal.
+pub(super) fn withdrawal_name(id: DocumentId) -> String {
+    format!("withdrawal-{}", id.short())
 }
 
 fn tell(

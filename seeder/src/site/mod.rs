@@ -6,6 +6,7 @@
 //! DIR/node.toml         configuration to copy to a device           written once
 //! DIR/keys/ROLE[-N]     OpenSSH Ed25519 keys, 0600, and ROLE.pub    written once
 //! DIR/documents/*.json  signed envelopes that `serve` offers
+//! DIR/to-sign/*.json    envelopes that lack signatures of others
 //! DIR/sources.json      content hash -> path of its bytes
 //! DIR/blobs/HASH        packed trees and their file lists
 //! DIR/sequences.json    the last number and sequences given out, or seen on the mesh
@@ -60,6 +61,15 @@ pub enum SiteError {
     Busy {
         /// The directory.
         dir: PathBuf,
+    },
+    /// A document of the same name waits for signatures.
+    #[error(
+        "{} waits for signatures, and is another document than this one: have it signed (samara sign), or remove it first",
+        path.display()
+    )]
+    Waiting {
+        /// The file.
+        path: PathBuf,
     },
     /// The operating system refused.
     #[error(transparent)]

@@ -2,14 +2,15 @@
 
 use super::{SOURCES, Sequences, SiteDir, SiteError, payload};
 use crate::files::{self, FileError};
-use samara_protocol::document::Release;
-use samara_protocol::id::ContentHash;
+use samara_protocol::document::{Envelope, Release};
+use samara_protocol::id::{ContentHash, DocumentId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const SEQUENCES: &str = "sequences.json";
+const TO_SIGN: &str = "to-sign";
 /// A seeder that keeps the numbers it has seen holds the lock for a moment: so often, and so long each time, is it
 /// tried again before another one counts as writing.
 const LOCK_TRIES: u32 = 20;
@@ -58,6 +59,26 @@ impl<'a> SiteWriter<'a> {
         let path = self.site.dir.join("documents").join(format!("{name}.json"));
         files::replace(&path, envelope, 0o644)?;
         Ok(path)
+    }
+
+    /// Writes an envelope that lacks signatures as `to-sign/NAME.json`. Another document of that name, whose signatures may
+    /// be under way, is never lost for it.
+    pub fn put_to_sign(&self, name: &str, id: DocumentId, envelope: &[u8]) -> Result<PathBuf, SiteError> {
+        let path = self.to_sign(name);
+        if let Ok(waiting) = files::read(&path)
+            && Envelope::parse(&waiting).is_ok_and(|waiting| waiting.id() != id)
+        {
+            return Err(SiteError::Waiting { path });
+        }
+        let folder = self.site.dir.join(TO_SIGN);
+        std::fs::create_dir_all(&folder).map_err(FileError::of("make", &folder))?;
+        files::replace(&path, envelope, 0o644)?;
+        Ok(path)
+    }
+
+    /// Where a document of this name waits for signatures.
+    pub fn to_sign(&self, name: &str) -> PathBuf {
+        self.site.dir.join(TO_SIGN).join(format!("{name}.json"))
     }
 
     /// The folder of packed trees and file lists.

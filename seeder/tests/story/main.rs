@@ -1,5 +1,6 @@
 //! The operator's day, told through the real binary: a site, devices, a release, a look at it, and its end.
 
+mod signing;
 mod upkeep;
 
 use samara_protocol::artifact::FileList;
@@ -40,7 +41,7 @@ impl Desk {
         let mut command = Command::new(env!("CARGO_BIN_EXE_samara"));
         command.args(line.split_whitespace().map(|word| word.replace('~', " ").replace('|', "\n")));
         command.current_dir(self.dir.path()).stdin(Stdio::null());
-        command.env_remove("SAMARA_SITE").env_remove("SAMARA_PASSPHRASE_FILE");
+        command.env_remove("SAMARA_SITE").env_remove("SAMARA_PASSPHRASE_FILE").env_remove("SSH_AUTH_SOCK");
         command
     }
 
