@@ -71,13 +71,13 @@ impl Mesh {
     fn next_grant(&mut self, content: ContentHash, rtt: Duration, now: Timestamp) -> Option<Grant> {
         let swarm = self.swarms.get_mut(&content)?;
         let piece_bytes = u64::from(swarm.geometry.piece_bytes());
-        if !self.scarce.has_room(piece_bytes, rtt, &self.config.limits) {
+        let parties = &swarm.parties;
+        let takers = || parties.iter().filter(|(_, party)| party.credit > 0 && !party.have.is_full());
+        if !self.scarce.has_room(piece_bytes, takers().count() as u64, rtt, &self.config.limits) {
             return None;
         }
         let origin = swarm.origin.as_mut()?;
-        let all = swarm.parties.iter();
-        let candidates: Vec<Candidate<'_>> = all
-            .filter(|(_, party)| party.credit > 0 && !party.have.is_full())
+        let candidates: Vec<Candidate<'_>> = takers()
             .map(|(peer, party)| Candidate { peer: *peer, have: &party.have, credit: party.credit })
             .collect();
         let starves = origin.ledger.all_granted_at().is_some_and(|at| now.since(at) >= STARVING_AFTER);

@@ -358,7 +358,8 @@ fn a_restarted_seeder_goes_on_where_its_ledger_ended() {
     world.machines.get_mut(&peer(SEEDER)).unwrap().data_sent = sent;
     assert!(world.run(LONG, World::all_complete));
     let (copies, _) = world.result();
-    assert!(copies <= 1030, "{copies}");
+    // What was under way is lost with it: 16 pieces of 256 at most.
+    assert!(copies <= 1063, "{copies}");
 }
 
 #[test]

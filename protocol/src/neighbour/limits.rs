@@ -14,6 +14,9 @@ pub struct Limits {
     pub budget_bytes_max: u64,
     /// Granted bytes without an acknowledging have, at least: two requests of 256 KiB keep a scarce link full.
     pub scarce_bytes_min: u64,
+    /// Pieces without one that the number of devices which take any can ask for: more of them fill a link whose receivers
+    /// are slow, but each is whole later, and lost with its grantee.
+    pub scarce_spread_max: u64,
     /// And at most: bounds what a vanished grantee loses.
     pub scarce_bytes_max: u64,
     /// A request is repeated elsewhere after this, or after eight expected durations when that is longer.
@@ -76,6 +79,7 @@ impl Default for Limits {
             budget_bytes_min: 256 << 10,
             budget_bytes_max: 8 << 20,
             scarce_bytes_min: 512 << 10,
+            scarce_spread_max: 16,
             scarce_bytes_max: 32 << 20,
             request_timeout_min: Duration::from_secs(3),
             overdue_min: Duration::from_millis(300),

@@ -1,8 +1,9 @@
 //! The window of a scarce link: few bytes unacknowledged at once, so that each piece is whole early (rule 4).
 //!
-//! About two bandwidth-delay products, at least two requests; acknowledged by haves, since socket buffers prove
-//! nothing. Bandwidth is the highest delivery rate of the last seconds, delay the smallest ping: the window opens by
-//! itself until the link is full and no further. Where that leaves the link idle, a [`Probe`] finds what pays.
+//! About two bandwidth-delay products; acknowledged by haves, since socket buffers prove nothing. Bandwidth is the
+//! highest delivery rate of the last seconds, delay the smallest ping. But a piece takes its time where other senders
+//! share the receiver's link, or losses hold its connection back: so at least two pieces for each device that takes any, up
+//! to bounds that keep each piece early. Where even that leaves the link idle, a [`Probe`] finds what pays.
 
 use super::limits::Limits;
 use super::probe::Probe;
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 /// Verifying and storing before the have: part of the delay that no ping sees.
 const STORE_DELAY: Duration = Duration::from_millis(20);
+/// What the devices could take is under way for no longer than so: a vanished grantee shall not lose much.
+const SPREAD_TIME: Duration = Duration::from_secs(2);
 
 /// Shared by all swarms of a granting peer.
 #[derive(Debug, Clone, Default)]
@@ -25,10 +28,12 @@ pub struct ScarceWindow {
 }
 
 impl ScarceWindow {
-    /// Whether another piece may be sent now.
-    pub fn has_room(&mut self, piece_bytes: u64, rtt: Duration, limits: &Limits) -> bool {
+    /// Whether another piece may be sent now, when so many devices take some.
+    pub fn has_room(&mut self, piece_bytes: u64, takers: u64, rtt: Duration, limits: &Limits) -> bool {
         let bdp = bytes_in(self.rate.rate(), rtt + STORE_DELAY);
-        let floor = limits.scarce_bytes_min.max(piece_bytes * 2);
+        let spread = (takers * 2).min(limits.scarce_spread_max) * piece_bytes;
+        let spread = spread.min(bytes_in(self.rate.rate(), SPREAD_TIME));
+        let floor = limits.scarce_bytes_min.max(piece_bytes * 2).max(spread);
         let max = limits.scarce_bytes_max.max(floor);
         self.window = (bdp * 2).clamp(floor, max);
         self.outstanding + piece_bytes <= (self.window + self.probe.extra()).min(max)

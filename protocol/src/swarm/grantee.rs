@@ -7,6 +7,12 @@ use std::time::Duration;
 /// A grantee that vanished or sat on pieces gets no further ones for so long, unless it is alone; the next time twice as
 /// long, so that a slow device does not hold the last pieces.
 const PENALTY: Duration = Duration::from_secs(10);
+/// Unspread grants that any device may hold, before it has shown that it passes pieces on (rule 3).
+const UNSPREAD_MIN: usize = 2;
+/// One that was found to sit on pieces, until it has passed one on.
+const UNSPREAD_ON_PROBATION: usize = 1;
+/// What a device spread in this time, it may hold unspread.
+const SPREAD_SPAN: Duration = Duration::from_secs(1);
 /// Doublings of the penalty.
 const PENALTY_DOUBLINGS_MAX: u32 = 5;
 /// A device that stored nothing for so long after all was granted starves; it is granted a piece as often.
@@ -17,13 +23,14 @@ pub(super) struct Grantee {
     pub(super) since: Timestamp,
     pub(super) unacked: usize,
     pub(super) unspread: usize,
-    pub(super) spreads: VecDeque<Timestamp>,
+    spreads: VecDeque<Timestamp>,
     pub(super) last_have: Timestamp,
     pub(super) last_ack: Timestamp,
     pub(super) last_spread: Timestamp,
     pub(super) last_grant: Timestamp,
-    pub(super) penalty_until: Timestamp,
+    penalty_until: Timestamp,
     penalties: u32,
+    is_on_probation: bool,
 }
 
 impl Grantee {
@@ -40,6 +47,7 @@ impl Grantee {
             last_grant: zero,
             penalty_until: zero,
             penalties: 0,
+            is_on_probation: false,
         }
     }
 
@@ -51,6 +59,30 @@ impl Grantee {
         }
         self.penalty_until = now + PENALTY * 2_u32.pow(self.penalties.min(PENALTY_DOUBLINGS_MAX));
         self.penalties += 1;
+        self.is_on_probation = true;
+    }
+
+    /// One of its pieces was seen elsewhere.
+    pub(super) fn on_spread(&mut self, now: Timestamp) {
+        self.unspread = self.unspread.saturating_sub(1);
+        self.last_spread = now;
+        self.is_on_probation = false;
+        self.spreads.push_back(now);
+        while self.spreads.front().is_some_and(|&at| now.since(at) > SPREAD_SPAN) {
+            self.spreads.pop_front();
+        }
+    }
+
+    /// How many unspread pieces it may hold now (rule 3).
+    pub(super) fn unspread_max(&self, now: Timestamp) -> usize {
+        let recent = self.spreads.iter().rev().take_while(|at| now.since(**at) <= SPREAD_SPAN).count();
+        if now < self.penalty_until {
+            0
+        } else if self.is_on_probation {
+            UNSPREAD_ON_PROBATION
+        } else {
+            UNSPREAD_MIN.max(recent)
+        }
     }
 
     /// Whether it got nothing for long, although everything was granted at `all_granted_at`.

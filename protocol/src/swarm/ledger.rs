@@ -19,10 +19,6 @@ use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// Unspread grants that any device may hold, before it has shown that it passes pieces on (rule 3).
-const UNSPREAD_MIN: usize = 2;
-/// What a device spread in this time, it may hold unspread.
-const SPREAD_SPAN: Duration = Duration::from_secs(1);
 /// Spread times remembered for the median.
 const SPREAD_SAMPLES: usize = 32;
 
@@ -42,6 +38,8 @@ pub struct Ledger {
     watched: BTreeMap<u32, Watch>,
     orphans: BTreeMap<u32, Timestamp>,
     repair: BTreeSet<u32>,
+    /// How many devices took a piece and passed it on to nobody: that they hold it proves nothing.
+    sat_on: BTreeMap<u32, u16>,
     grantees: BTreeMap<PeerId, Grantee>,
     spread_times: VecDeque<Duration>,
     company_since: Timestamp,
@@ -61,6 +59,7 @@ impl Ledger {
             watched: BTreeMap::new(),
             orphans,
             repair: BTreeSet::new(),
+            sat_on: BTreeMap::new(),
             grantees: BTreeMap::new(),
             spread_times: VecDeque::new(),
             company_since: now,
@@ -129,6 +128,10 @@ impl Ledger {
             grantee.last_have = now;
         }
         let alone = self.grantees.len() <= 1;
+        let is_spread = self.is_spread(piece.0, count);
+        if is_spread {
+            self.repair.remove(&piece.0);
+        }
         let watch = self.watched.get_mut(&piece.0)?;
         let mut acked = None;
         if watch.to == peer && watch.acked.is_none() {
@@ -139,27 +142,27 @@ impl Ledger {
                 grantee.last_ack = now;
             }
         }
-        let seen_elsewhere = count >= 2 || watch.to != peer;
-        if let Some(acked_at) = watch.acked.filter(|_| seen_elsewhere || alone) {
+        if let Some(acked_at) = watch.acked.filter(|_| is_spread || alone) {
             let to = watch.to;
             self.watched.remove(&piece.0);
-            if seen_elsewhere {
+            self.sat_on.remove(&piece.0);
+            if is_spread {
                 self.spread_times.push_back(now.since(acked_at));
                 if self.spread_times.len() > SPREAD_SAMPLES {
                     self.spread_times.pop_front();
                 }
             }
             if let Some(grantee) = self.grantees.get_mut(&to) {
-                grantee.unspread = grantee.unspread.saturating_sub(1);
-                grantee.last_spread = now;
-                grantee.spreads.push_back(now);
-                while grantee.spreads.front().is_some_and(|&at| now.since(at) > SPREAD_SPAN) {
-                    grantee.spreads.pop_front();
-                }
+                grantee.on_spread(now);
             }
-            self.repair.remove(&piece.0);
         }
         acked
+    }
+
+    /// Whether so many holders show that a piece spreads: one more than took it from here, or all that there are.
+    fn is_spread(&self, piece: u32, count: u16) -> bool {
+        let sat_on = self.sat_on.get(&piece).copied().unwrap_or(0);
+        usize::from(count) >= (usize::from(sat_on) + 2).min(self.grantees.len().max(2))
     }
 
     /// The next piece to grant and to whom; it counts as granted. `delivered` is the window's mark, `help_max` the
@@ -233,18 +236,21 @@ impl Ledger {
             }
         }
         for piece in again {
-            let to = self.forget(piece);
-            if let Some(grantee) = to.and_then(|to| self.grantees.get_mut(&to)) {
+            let Some(watch) = self.forget(piece) else { continue };
+            if let Some(grantee) = self.grantees.get_mut(&watch.to) {
                 grantee.penalise(now);
             }
-            if holders.count(PieceIndex(piece)) < 2 {
+            if !self.is_spread(piece, holders.count(PieceIndex(piece))) {
                 self.repair.insert(piece);
+                if watch.acked.is_some() {
+                    *self.sat_on.entry(piece).or_default() += 1;
+                }
             }
         }
         unsent
     }
 
-    fn forget(&mut self, piece: u32) -> Option<PeerId> {
+    fn forget(&mut self, piece: u32) -> Option<Watch> {
         let watch = self.watched.remove(&piece)?;
         if let Some(grantee) = self.grantees.get_mut(&watch.to) {
             grantee.unspread = grantee.unspread.saturating_sub(1);
@@ -252,7 +258,7 @@ impl Ledger {
                 grantee.unacked = grantee.unacked.saturating_sub(1);
             }
         }
-        Some(watch.to)
+        Some(watch)
     }
 
     fn spread_median(&self) -> Duration {
@@ -348,10 +354,7 @@ impl Ledger {
         let mut best = None;
         for candidate in candidates.filter(|candidate| candidate.credit > 0) {
             let Some(grantee) = self.grantees.get(&candidate.peer) else { continue };
-            let recent = grantee.spreads.iter().rev().take_while(|at| now.since(**at) <= SPREAD_SPAN).count();
-            let punished = now < grantee.penalty_until;
-            let free = if punished { 0 } else { UNSPREAD_MIN.max(recent) };
-            if !alone && grantee.unspread >= free {
+            if !alone && grantee.unspread >= grantee.unspread_max(now) {
                 continue;
             }
             let rank = (grantee.unacked, grantee.unspread, grantee.last_grant, candidate.peer);
@@ -447,6 +450,31 @@ mod tests {
         assert_eq!((first.peer, first.piece.0, first.reason), (peer(3), 0, Reason::Repair));
         assert_eq!(next(&mut ledger, &holders, 12_000), None, "one piece at a time");
         assert_eq!(next(&mut ledger, &holders, 22_000).map(|grant| grant.piece.0), Some(1));
+    }
+
+    // Liars that were granted a piece one after the other counted as two holders once, and the others starved.
+    #[test]
+    fn a_piece_that_only_those_hold_who_sat_on_it_is_granted_again_until_another_has_it() {
+        let (mut ledger, mut holders) = (Ledger::new(PieceSet::empty(1), at(0)), Holders::new(1, 2));
+        (1..=4).for_each(|i| ledger.join(peer(i), at(0)));
+        let none = PieceSet::empty(1);
+        let piece = PieceIndex(0);
+        let mut ms = 0;
+        let mut repairs = Vec::new();
+        for i in 1..=3 {
+            let candidate = [Candidate { peer: peer(i), have: &none, credit: 64 }];
+            repairs.push(ledger.grant(&candidate, &holders, 0, 0, at(ms)).map(|grant| grant.reason));
+            let count = holders.rise(piece);
+            ledger.on_have(peer(i), piece, count, at(ms));
+            ms += 2100;
+            ledger.survey(&holders, PATIENCE, at(ms));
+        }
+        assert_eq!(repairs, [Some(Reason::First), Some(Reason::Repair), Some(Reason::Repair)]);
+        assert!(ledger.is_watching(), "the third sat on it as well");
+        let count = holders.rise(piece);
+        ledger.on_have(peer(4), piece, count, at(ms));
+        let fifth = [Candidate { peer: peer(4), have: &none, credit: 64 }];
+        assert_eq!(ledger.grant(&fifth, &holders, 0, 0, at(ms)), None, "the fourth has it from one of them");
     }
 
     #[test]
