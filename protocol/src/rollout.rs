@@ -5,7 +5,7 @@
 //! several, per issuer, product and channel, the highest number counts (T15); the order of arrival never does.
 
 use crate::document::{
-    Artifact, BlobRef, Compatibility, Release, Rollout, RolloutState, TrustRoot, Withdrawal,
+    Artifact, BlobRef, Compatibility, Hook, Release, Rollout, RolloutState, TrustRoot, When, Withdrawal,
 };
 use crate::id::DocumentId;
 use crate::trust::{SecurityFloors, Verified, VerifiedDocument};
@@ -203,7 +203,7 @@ impl SiteDocuments {
 
 /// T17: why a release is not for a device.
 fn unsuited(release: &Release, facts: &Facts) -> Option<String> {
-    let Compatibility { hardware, architecture, min_agent } = &release.compatibility;
+    let Compatibility { hardware, architecture, min_agent, .. } = &release.compatibility;
     let fits = |allowed: &[String], fact: &String| allowed.is_empty() || allowed.contains(fact);
     if !facts.product.is_empty() && facts.product != release.product {
         return Some(format!("it is for {}, this device is a {}", release.product, facts.product));
@@ -258,24 +258,26 @@ fn newest_of<'a>(
 
 /// The artifacts of a release that this device installs.
 pub fn artifacts_for<'a>(release: &'a Release, facts: &'a Facts) -> impl Iterator<Item = &'a Artifact> {
-    release.artifacts.iter().filter(|artifact| {
-        let fits = |allowed: &[String], fact: &String| allowed.is_empty() || allowed.contains(fact);
-        fits(&artifact.when.hardware, &facts.hardware)
-            && fits(&artifact.when.architecture, &facts.architecture)
-    })
+    release.artifacts.iter().filter(|artifact| is_meant(&artifact.when, facts))
 }
 
-/// The distinct blobs that this device fetches for a release: file lists before data.
+/// The hooks of a release that this device runs.
+pub fn hooks_for<'a>(release: &'a Release, facts: &'a Facts) -> impl Iterator<Item = &'a Hook> {
+    release.hooks.iter().filter(|hook| is_meant(&hook.when, facts))
+}
+
+fn is_meant(when: &When, facts: &Facts) -> bool {
+    let fits = |allowed: &[String], fact: &String| allowed.is_empty() || allowed.contains(fact);
+    fits(&when.hardware, &facts.hardware) && fits(&when.architecture, &facts.architecture)
+}
+
+/// The distinct blobs that this device fetches for a release: hooks, then file lists, then data.
 pub fn blobs_for(release: &Release, facts: &Facts) -> Vec<BlobRef> {
     let mut seen = BTreeSet::new();
-    let mut lists = Vec::new();
-    let mut data = Vec::new();
-    for artifact in artifacts_for(release, facts) {
-        let Some(plain) = artifact.plain() else { continue };
-        lists.extend(plain.list.iter().copied());
-        data.push(plain.data);
-    }
-    lists.into_iter().chain(data).filter(|blob| seen.insert(blob.content)).collect()
+    let hooks = hooks_for(release, facts).map(|hook| hook.data);
+    let lists = artifacts_for(release, facts).filter_map(|artifact| artifact.plain()?.list);
+    let all = artifacts_for(release, facts).flat_map(Artifact::blobs);
+    hooks.chain(lists).chain(all).filter(|blob| seen.insert(blob.content)).collect()
 }
 
 #[cfg(test)]

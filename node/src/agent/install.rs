@@ -196,6 +196,9 @@ mod tests {
                 when: When::default(),
                 installed: Installed { hash: self.data.content, size: self.data.size },
                 representations: vec![plain],
+                config: None,
+                binary: None,
+                script: None,
                 crit: vec![],
             }
         }

@@ -136,10 +136,10 @@ fn read_list<'a>(
 ) -> Result<(&'a Representation, Option<FileList>), InstallError> {
     let plain = artifact.plain().ok_or(InstallError::Representation)?;
     let blob = match (artifact.kind, &plain.list) {
-        (ArtifactKind::File, None) => return Ok((plain, None)),
         (ArtifactKind::Tree, Some(blob)) => blob,
-        (ArtifactKind::File, Some(_)) => return Err(InstallError::FileList("a file has none".into())),
         (ArtifactKind::Tree, None) => return Err(InstallError::FileList("it is missing".into())),
+        (_, None) => return Ok((plain, None)),
+        (kind, Some(_)) => return Err(InstallError::FileList(format!("a {} has none", kind.as_str()))),
     };
     if blob.size > FILE_LIST_BYTES_MAX as u64 {
         return Err(InstallError::FileList(format!("it has {} bytes", blob.size)));

@@ -205,6 +205,8 @@ fn outline(site: &SiteDir, writer: &SiteWriter<'_>, d: &Description) -> Result<R
         compatibility: d.compatibility.clone().into(),
         min_protocol: 0,
         artifacts: Vec::new(),
+        hooks: Vec::new(),
+        health: None,
         crit: Vec::new(),
     };
     release.validate_description().map_err(|e| Failure::new(Kind::Configuration, e))?;
@@ -251,6 +253,8 @@ fn roll_out(
         selector: Selector::All,
         state: RolloutState::Active,
         rollback_to: None,
+        retry: false,
+        attempts_max: 1,
         fresh_until: None,
         crit: Vec::new(),
     })

@@ -96,6 +96,9 @@ impl Planned {
             when: described.when.clone().into(),
             installed: Installed { hash: data.content, size: data.size },
             representations: Vec::new(),
+            config: None,
+            binary: None,
+            script: None,
             crit: Vec::new(),
         };
         set_hashes(&mut artifact, data, list);

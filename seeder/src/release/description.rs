@@ -59,6 +59,8 @@ pub struct CompatibilityDescription {
     /// Processor architectures.
     pub architecture: Vec<String>,
     min_agent: Option<String>,
+    components: BTreeMap<String, String>,
+    free_bytes: u64,
 }
 
 /// For which devices an artifact is; empty is for all.
@@ -157,7 +159,8 @@ impl From<ImpactDescription> for Impact {
 
 impl From<CompatibilityDescription> for Compatibility {
     fn from(d: CompatibilityDescription) -> Self {
-        Self { hardware: d.hardware, architecture: d.architecture, min_agent: d.min_agent }
+        let CompatibilityDescription { hardware, architecture, min_agent, components, free_bytes } = d;
+        Self { hardware, architecture, min_agent, components, free_bytes }
     }
 }
 

@@ -96,6 +96,9 @@ impl Version {
             when: When::default(),
             installed: Installed { hash: hash(list.unwrap_or(data)), size: data.len() as u64 },
             representations: vec![plain],
+            config: None,
+            binary: None,
+            script: None,
             crit: Vec::new(),
         };
         let contents = list.into_iter().chain([data]).map(|bytes| (hash(bytes), bytes.to_vec())).collect();
