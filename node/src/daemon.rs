@@ -15,7 +15,7 @@ use samara_protocol::mesh::MeshConfig;
 use samara_protocol::rollout::Facts;
 use samara_protocol::trust::Refusal;
 use samara_protocol::wire::{PROTOCOL_VERSION, ServeMode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -120,19 +120,24 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
         protocol: PROTOCOL_VERSION,
         floors,
         in_place: BTreeMap::new(),
+        under_way: BTreeSet::new(),
+        bad: BTreeMap::new(),
     };
     let install_root = config.install.root.clone();
+    let private = config.programs();
     let (agent, results) = Agent::new(AgentParts {
         device,
         secret,
         site,
         facts,
         install_root,
+        private,
+        restart: shutdown.clone(),
         mesh,
         store: store.clone(),
         state: state.clone(),
         status,
-    });
+    })?;
     agent.run(results, events, shutdown.clone()).await;
 
     stop_mesh.cancel();

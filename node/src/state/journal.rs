@@ -6,7 +6,7 @@
 
 use super::log::{LogLine, append};
 use super::{INSTALLED, MARKS, State, StateError, VALUES, marks_in, unreadable};
-use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{ReadableTable as _, ReadableTableMetadata as _, TableDefinition, WriteTransaction};
 use samara_protocol::document::Release;
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{Effect, Record};

@@ -340,13 +340,8 @@ impl Install {
     fn on_space(&mut self, now: Timestamp, space: Space) {
         match space {
             Space::Fits => self.fire(now, Event::Fits, None),
-            Space::Lacks { needed, available } => {
-                self.lacks = Some((needed, available));
-                if self.state == State::WaitingForSpace {
-                    self.timer = Some(now + SPACE_EVERY);
-                }
-                self.fire(now, Event::Lacks, None);
-            }
+            Space::Full => self.on_no_space(now, None),
+            Space::Lacks { needed, available } => self.on_no_space(now, Some((needed, available))),
             Space::Never { needed, capacity } if !self.state.is_under_way() && !self.state.is_terminal() => {
                 let why = format!("it needs {needed} bytes, the disk has {capacity} in all");
                 let fault = self.fault_of(FaultCode::Space, None, why);
@@ -354,6 +349,14 @@ impl Install {
             }
             Space::Never { .. } => {}
         }
+    }
+
+    fn on_no_space(&mut self, now: Timestamp, lacks: Option<(u64, u64)>) {
+        self.lacks = lacks;
+        if self.state == State::WaitingForSpace {
+            self.timer = Some(now + SPACE_EVERY);
+        }
+        self.fire(now, Event::Lacks, None);
     }
 
     fn on_lost(&mut self, now: Timestamp) {

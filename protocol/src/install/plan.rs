@@ -122,6 +122,8 @@ pub enum Outcome {
 pub enum Space {
     /// Enough.
     Fits,
+    /// None: a write failed because of that.
+    Full,
     /// Too little now.
     Lacks {
         /// Bytes that must be free.

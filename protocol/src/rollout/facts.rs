@@ -47,8 +47,9 @@ pub struct BadMark {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<i32>,
     /// In which state of the install.
-    #[serde(default)]
     pub phase: String,
+    /// What kind of thing.
+    pub code: String,
     /// (epoch, sequence) of the Rollouts that named it then, by id: only a later one can ask for another try.
     pub seen: BTreeMap<String, (u64, u64)>,
 }

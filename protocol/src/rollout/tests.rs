@@ -271,8 +271,8 @@ impl Channel {
         let id = self.ids[number - 1];
         let seen = collected(&self.documents).seen_of(id);
         let why = "exit code 1".to_owned();
-        let mark =
-            BadMark { state: ReleaseState::RolledBack, why, exit: Some(1), phase: "testing".into(), seen };
+        let (phase, code) = ("testing".into(), "health".into());
+        let mark = BadMark { state: ReleaseState::RolledBack, why, exit: Some(1), phase, code, seen };
         self.facts.bad.insert(id, mark);
     }
 }
