@@ -190,6 +190,11 @@ impl Config {
         self.data_dir.join("state.redb")
     }
 
+    /// Where programs of a release lie while they run.
+    pub fn programs(&self) -> PathBuf {
+        self.data_dir.join("programs")
+    }
+
     /// What is logged.
     pub fn log_filter(&self) -> Result<EnvFilter, String> {
         let level = &self.log.level;

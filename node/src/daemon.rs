@@ -122,12 +122,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
         in_place: BTreeMap::new(),
     };
     let install_root = config.install.root.clone();
+    let private = config.programs();
     let (agent, results) = Agent::new(AgentParts {
         device,
         secret,
         site,
         facts,
         install_root,
+        private,
         mesh,
         store: store.clone(),
         state: state.clone(),

@@ -1,12 +1,13 @@
 //! The install of a release: one at a time, on a thread of its own, from contents that are sealed.
 //!
-//! All artifacts are checked before the first is placed. The journal forgets a destination before it is touched and
-//! names the release after all are in place, so that it never claims what a crash has cut; with it rises the security
-//! floor (T18), which is looked at on disk once more before anything is touched.
+//! All artifacts are checked before the first is staged, and staged before the first is activated; if one fails, all go
+//! back to what was there. The journal forgets a destination before it is touched and names the release after all are
+//! in place, so that it never claims what a crash has cut; with it rises the security floor (T18), which is looked at on
+//! disk once more before anything is touched.
 
 use super::fetch::Phase;
 use super::{Agent, RETRY_EVERY};
-use crate::handler::{self, InstallError, Source};
+use crate::handler::{self, InstallError, Site, Source};
 use crate::mesh::store::{Store, StoreError};
 use crate::state::State;
 use samara_protocol::document::{Artifact, Release};
@@ -38,10 +39,11 @@ impl Agent {
         let release = work.release.clone();
         let artifacts: Vec<_> = artifacts_for(&release, &self.facts).cloned().collect();
         let (root, state) = (self.parts.install_root.clone(), self.parts.state.clone());
+        let private = self.parts.private.clone();
         let source = StoreSource { store: self.parts.store.clone(), runtime: Handle::current() };
         let results = self.installed.clone();
         tokio::task::spawn_blocking(move || {
-            let result = install_all(&release, &artifacts, &root, &source, &state);
+            let result = install_all(&release, &artifacts, &root, &private, &source, &state);
             // The channel has room for the one install that runs, unless the agent has ended.
             let _ = results.blocking_send((id, result));
         });
@@ -92,20 +94,35 @@ fn install_all(
     release: &Verified<Release>,
     artifacts: &[Artifact],
     root: &Path,
+    private: &Path,
     source: &dyn Source,
     state: &State,
 ) -> Result<(), InstallError> {
     let journal = |error: crate::state::StateError| InstallError::Journal(error.to_string());
     state.marks().map_err(journal)?.security_floors.check(release)?;
-    for artifact in artifacts {
-        handler::check(root, artifact, source)?;
-    }
+    let site =
+        Site { root, private, source, release: release.id(), version: &release.version, version_before: "" };
+    artifacts.iter().try_for_each(|artifact| handler::check(&site, artifact))?;
     let destinations: Vec<_> = artifacts.iter().map(|artifact| artifact.destination.as_str()).collect();
     state.forget_installed(&destinations).map_err(journal)?;
-    for artifact in artifacts {
-        handler::install(root, artifact, source)?;
+    let placed = place_all(&site, artifacts);
+    if placed.is_err() {
+        for artifact in artifacts.iter().rev() {
+            if let Err(error) = handler::undo(&site, artifact) {
+                tracing::error!(%error, artifact = artifact.name, "cannot go back now; done before the next try");
+            }
+        }
+        return placed;
     }
+    artifacts.iter().try_for_each(|artifact| handler::commit(&site, artifact))?;
     state.record_installed(&destinations, release).map_err(journal)
+}
+
+fn place_all(site: &Site, artifacts: &[Artifact]) -> Result<(), InstallError> {
+    for artifact in artifacts {
+        handler::stage(site, artifact)?;
+    }
+    artifacts.iter().try_for_each(|artifact| handler::activate(site, artifact))
 }
 
 /// The store, asked from a thread that may wait.
@@ -225,9 +242,10 @@ mod tests {
         ) -> Result<(), InstallError> {
             let artifacts: Vec<_> = destinations.iter().map(|d| self.artifact(d)).collect();
             let (root, state) = (self.root(), self.state.clone());
+            let private = self.dir.path().join("private");
             let source = StoreSource { store: self.store.clone(), runtime: Handle::current() };
             let release = self.release(number, security_counter);
-            let run = move || install_all(&release, &artifacts, &root, &source, &state);
+            let run = move || install_all(&release, &artifacts, &root, &private, &source, &state);
             tokio::task::spawn_blocking(run).await.unwrap()
         }
 

@@ -50,6 +50,8 @@ pub struct AgentParts {
     pub facts: Facts,
     /// Where artifacts are installed.
     pub install_root: PathBuf,
+    /// Where programs of a release lie while they run.
+    pub private: PathBuf,
     /// The mesh.
     pub mesh: MeshHandle,
     /// Artifact bytes.

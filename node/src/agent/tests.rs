@@ -50,6 +50,7 @@ impl Bench {
                 in_place: BTreeMap::new(),
             },
             install_root: dir.path().join("install"),
+            private: dir.path().join("programs"),
             mesh: MeshHandle::ended(),
             store,
             state,

@@ -1,10 +1,10 @@
 //! Artifacts to install, a source that can fail, and pictures of what is on disk.
 
-use super::super::{InstallError, Source, fuse, install};
+use super::super::{InstallError, Site, Source, activate, commit, fuse, stage};
 use crate::mesh::store::StoreError;
 use samara_protocol::artifact::{Entry, EntryKind, FileList};
 use samara_protocol::document::{Artifact, ArtifactKind, BlobRef, Installed, Representation, When};
-use samara_protocol::id::ContentHash;
+use samara_protocol::id::{ContentHash, DocumentId};
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -156,7 +156,21 @@ impl Version {
     /// Installs it with the power on throughout.
     pub fn install(&self, root: &Path) -> Result<(), InstallError> {
         fuse::on(u32::MAX);
-        install(root, &self.artifact, &self.source)
+        self.install_on(root)
+    }
+
+    /// Installs it until the power fails.
+    pub fn install_on(&self, root: &Path) -> Result<(), InstallError> {
+        let site = self.site(root);
+        stage(&site, &self.artifact)?;
+        activate(&site, &self.artifact)?;
+        commit(&site, &self.artifact)
+    }
+
+    pub fn site<'a>(&'a self, root: &'a Path) -> Site<'a> {
+        let release = DocumentId(self.artifact.installed.hash.0);
+        let private = Path::new("/nonexistent");
+        Site { root, source: &self.source, private, release, version: "2", version_before: "1" }
     }
 
     /// What this version looks like when it is installed alone.
