@@ -6,6 +6,7 @@
 use crate::agent::{Agent, AgentParts};
 use crate::api::{self, StatusView};
 use crate::config::Config;
+use crate::hook;
 use crate::mesh::net::{NetError, NetOptions};
 use crate::mesh::store::{Store, StoreError, StoreOptions};
 use crate::mesh::{MeshError, MeshParts};
@@ -123,6 +124,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
     };
     let install_root = config.install.root.clone();
     let private = config.programs();
+    if let Err(error) = hook::clear(&private) {
+        tracing::warn!(%error, path = %private.display(), "cannot remove what an earlier run left");
+    }
     let (agent, results) = Agent::new(AgentParts {
         device,
         secret,

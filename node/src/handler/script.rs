@@ -1,8 +1,8 @@
 //! A script: runs once for each release, when it is activated. What is in place afterwards is a record of that.
 //!
 //! ```text
-//! ROOT/DEST      the record of the last run that was activated
-//! ROOT/DEST.samara-new  staged, or it runs: the record without an outcome
+//! ROOT/DEST             release, script and outcome of the last run that was activated, and the end of its output
+//! ROOT/DEST.samara-new  the same of one that waits or runs, without an outcome
 //! ```
 //! A script that power cuts off runs again from its beginning; so does the one that takes it back. The previous
 //! version is the record of the release before.
@@ -45,12 +45,7 @@ impl Handler for ScriptHandler {
             // From here on it may have done something: undo takes it back.
             switch::keep(place).map_err(place.disk())?;
             let result = call(site, artifact, single(artifact)?, "script")?;
-            let record = format!(
-                "{}took {} ms\n\n{}\n",
-                passed(site, artifact),
-                result.took.as_millis(),
-                result.output_tail
-            );
+            let record = format!("{}\n{}\n", passed(site, artifact), result.output_tail);
             write_record(place, &record)?;
         }
         self.switch(site, artifact, place)

@@ -31,7 +31,15 @@ fn stories() -> Vec<[Option<Version>; 3]> {
         [tree("a"), tree("b"), tree("c")],
         [file("a"), tree("b"), file("c")],
         [tree("a"), file("b"), tree("c")],
+        [Some(Version::config("a")), Some(Version::config("b")), Some(Version::config("c"))],
+        [None, file("b"), Some(Version::config("c"))],
+        [None, None, Some(Version::binary("c"))],
+        [Some(Version::binary("a")), Some(Version::binary("b")), Some(Version::binary("c"))],
+        [file("a"), tree("b"), Some(Version::binary("c"))],
+        [None, None, Some(Version::script("c"))],
+        [Some(Version::script("a")), Some(Version::script("b")), Some(Version::script("c"))],
         // The previous version comes back.
+        [Some(Version::binary("a")), Some(Version::binary("b")), Some(Version::binary("a"))],
         [file("a"), file("b"), file("a")],
         [tree("a"), tree("b"), tree("a")],
     ]

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 pub const DEST: &str = "opt/app";
 
@@ -143,6 +144,19 @@ impl Version {
         Self::new(ArtifactKind::Tree, None, data.as_bytes(), Some(&list))
     }
 
+    pub fn config(text: &str) -> Self {
+        Self::new(ArtifactKind::Config, None, text.as_bytes(), None)
+    }
+
+    pub fn binary(text: &str) -> Self {
+        Self::new(ArtifactKind::Binary, None, text.as_bytes(), None)
+    }
+
+    /// A script that says something.
+    pub fn script(text: &str) -> Self {
+        Self::new(ArtifactKind::Script, None, format!("#!/bin/sh\necho {text}\n").as_bytes(), None)
+    }
+
     pub fn at(mut self, destination: &str) -> Self {
         self.artifact.destination = destination.into();
         self
@@ -169,8 +183,7 @@ impl Version {
 
     pub fn site<'a>(&'a self, root: &'a Path) -> Site<'a> {
         let release = DocumentId(self.artifact.installed.hash.0);
-        let private = Path::new("/nonexistent");
-        Site { root, source: &self.source, private, release, version: "2", version_before: "1" }
+        Site { root, source: &self.source, private: programs(), release, version: "2", version_before: "1" }
     }
 
     /// What this version looks like when it is installed alone.
@@ -182,6 +195,12 @@ impl Version {
         };
         self.picture.get_or_init(alone).clone()
     }
+}
+
+/// Where programs of all tests lie while they run; they are of distinct names.
+fn programs() -> &'static Path {
+    static DIR: OnceLock<tempfile::TempDir> = OnceLock::new();
+    DIR.get_or_init(|| tempfile::tempdir().unwrap()).path()
 }
 
 /// A directory in memory where there is one: thousands of installs make hundreds of thousands of fsyncs.

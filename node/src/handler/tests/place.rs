@@ -16,8 +16,8 @@ fn previous(root: &Path) -> Option<String> {
     picture(&root.join(PREVIOUS))
 }
 
-fn kinds() -> [fn(&str) -> Version; 2] {
-    [Version::file, Version::tree]
+fn kinds() -> [fn(&str) -> Version; 4] {
+    [Version::file, Version::tree, Version::config, Version::binary]
 }
 
 #[test]
