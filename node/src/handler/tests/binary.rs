@@ -20,6 +20,10 @@ fn restarting(version: &str) -> Version {
 /// The program as its supervisor started it.
 fn start(root: &Path, program: &str) -> Child {
     let child = Command::new(root.join(program)).spawn().unwrap();
+    // The kernel lets the parent go on a moment before it shows what the child runs.
+    while fs::read(format!("/proc/{}/cmdline", child.id())).unwrap().is_empty() {
+        std::thread::yield_now();
+    }
     fs::create_dir_all(root.join("run")).unwrap();
     fs::write(root.join("run/app.pid"), format!("{}\n", child.id())).unwrap();
     child
