@@ -5,10 +5,13 @@ use super::steps::{Job, StepError, StepResult};
 use super::work::{Subject, Work};
 use crate::handler::InstallError;
 use crate::mesh::store::StoreError;
+use crate::state::Row;
+use samara_protocol::document::Release;
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{
     Action, Fault, FaultCode, Input, Install, Outcome, Plan, Space, State, Step, Verdict,
 };
+use samara_protocol::rollout::artifacts_for;
 use samara_protocol::time::Timestamp;
 use tokio::time::Instant;
 
@@ -126,14 +129,20 @@ impl Agent {
         let subject = work.subject.clone();
         let previous = self.parts.state.previous().unwrap_or_default();
         let before = subject.destinations.iter().find_map(|destination| previous.get(destination));
-        let version_before = before.and_then(|id| self.documents.releases.get(id));
+        let before = before.and_then(|id| self.documents.releases.get(id));
+        let version_before = before.map(|release| release.version.clone()).unwrap_or_default();
+        let is_by_hand = work.machine.fault().is_some_and(|fault| fault.code == FaultCode::ByHand);
         Some(Job {
             subject,
             root: self.parts.install_root.clone(),
             private: self.parts.private.clone(),
             source: self.source(),
             state: self.parts.state.clone(),
-            version_before: version_before.map(|release| release.version.clone()).unwrap_or_default(),
+            version_before,
+            back_to: before.filter(|_| is_by_hand).map(|release| {
+                let artifacts = artifacts_for(release, &self.facts);
+                artifacts.map(|artifact| (artifact.destination.clone(), artifact.clone())).collect()
+            }),
             activated_at: work.activated_at,
         })
     }
@@ -182,24 +191,27 @@ impl Agent {
     pub(super) async fn resume(&mut self) {
         let rows: Vec<_> = self.rows.iter().map(|(id, row)| (*id, row.clone())).collect();
         for (id, row) in rows.into_iter().filter(|(_, row)| row.record.state.is_under_way()) {
-            let Some(release) = row.release else { continue };
-            let subject = Subject::new(id, release, &self.facts);
-            let plan = Plan::of(&subject.release, &self.facts);
-            let machine = Install::in_place(plan.clone(), Verdict::Superseded, 0);
-            self.work.insert(id, Work::new(subject, row.rollout, machine, &self.facts));
+            let Some(release) = row.release.clone() else { continue };
+            // What runs is looked at before the machine goes on.
+            self.take_up(id, release.clone(), &row, false);
             let is_new = match self.job(id) {
                 Some(job) => tokio::task::spawn_blocking(move || job.is_all_new()).await.unwrap_or(false),
                 None => false,
             };
             tracing::warn!(target: "samara", event = "install_resumed", release = %id, state = %row.record.state, is_new, "an install was cut");
-            let seed = self.seed_of(id);
-            let machine = Install::resume(plan, row.record, is_new, Verdict::Superseded, self.now(), seed);
-            if let Some(work) = self.work.get_mut(&id) {
-                work.machine = machine;
-                work.activated_at = row.activated_at;
-            }
+            self.take_up(id, release, &row, is_new);
             self.fetch(id).await;
         }
+    }
+
+    /// The work on a release as its row says that it stands.
+    pub(super) fn take_up(&mut self, id: DocumentId, release: Release, row: &Row, is_new: bool) {
+        let plan = Plan::of(&release, &self.facts);
+        let (now, seed) = (self.now(), self.seed_of(id));
+        let machine = Install::resume(plan, row.record.clone(), is_new, Verdict::Superseded, now, seed);
+        let subject = Subject::new(id, release, &self.facts);
+        let work = Work::new(subject, row.rollout, machine, &self.facts);
+        self.work.insert(id, Work { activated_at: row.activated_at, ..work });
     }
 
     pub(super) fn seed_of(&self, id: DocumentId) -> u64 {

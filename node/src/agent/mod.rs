@@ -4,7 +4,9 @@
 //! is obeyed. One task owns all of it. It never stops the mesh: what fails here is said in status and report, and tried again.
 
 mod drive;
+mod explain;
 mod fetch;
+mod local;
 mod record;
 mod report;
 mod standing;
@@ -12,6 +14,7 @@ mod steps;
 mod view;
 mod work;
 
+pub use local::{Order, RollBack};
 pub use steps::StepResult;
 
 use crate::api::StatusView;
@@ -58,6 +61,8 @@ pub struct AgentParts {
     pub private: PathBuf,
     /// Ends the daemon, so that its successor can be started.
     pub restart: CancellationToken,
+    /// Whether somebody at the device may bring the version before back.
+    pub local_rollback: bool,
     /// The mesh.
     pub mesh: MeshHandle,
     /// Artifact bytes.
@@ -66,6 +71,16 @@ pub struct AgentParts {
     pub state: Arc<State>,
     /// Where the status goes.
     pub status: watch::Sender<StatusView>,
+}
+
+/// Where an agent hears of what happens.
+pub struct Inlets {
+    /// Steps that ended.
+    pub results: mpsc::Receiver<StepResult>,
+    /// What the mesh brings.
+    pub events: mpsc::Receiver<MeshEvent>,
+    /// What people at the device want.
+    pub orders: mpsc::Receiver<Order>,
 }
 
 /// The agent of one device.
@@ -130,20 +145,18 @@ impl Agent {
     }
 
     /// Runs until `shutdown`; a step under way is finished first.
-    pub async fn run(
-        mut self,
-        mut results: mpsc::Receiver<StepResult>,
-        mut events: mpsc::Receiver<MeshEvent>,
-        shutdown: CancellationToken,
-    ) {
+    pub async fn run(mut self, mut inlets: Inlets, shutdown: CancellationToken) {
+        let restart = self.parts.restart.clone();
         let mut status = tokio::time::interval(STATUS_EVERY);
         let mut retry = tokio::time::interval(RETRY_EVERY);
         loop {
             let tick = self.next_tick();
             tokio::select! {
                 () = shutdown.cancelled(), if self.running.is_none() => break,
-                Some(result) = results.recv() => self.on_step(result).await,
-                event = events.recv() => match event {
+                () = restart.cancelled(), if self.running.is_none() => break,
+                Some(result) = inlets.results.recv() => self.on_step(result).await,
+                Some(order) = inlets.orders.recv() => self.on_order(order).await,
+                event = inlets.events.recv() => match event {
                     Some(event) => self.on_event(event).await,
                     None => break,
                 },

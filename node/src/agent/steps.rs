@@ -8,9 +8,10 @@ use crate::hook::{self, Outcome};
 use crate::mesh::store::{Store, StoreError};
 use crate::process::Ending;
 use crate::state::State;
-use samara_protocol::document::{Hook, HookStep};
+use samara_protocol::document::{Artifact, Hook, HookStep};
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::install::{Space, Step};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -54,6 +55,8 @@ pub(super) struct Job {
     pub(super) state: Arc<State>,
     pub(super) version_before: String,
     pub(super) activated_at: u64,
+    /// Of a release that is committed and shall go all the same: what was in place before it, by destination.
+    pub(super) back_to: Option<BTreeMap<String, Artifact>>,
 }
 
 impl Agent {
@@ -81,7 +84,7 @@ impl Job {
             Step::Check => self.check(&site)?,
             Step::Stage(index) => return Ok(handler::stage(&site, &artifacts[index])?.bytes_written),
             Step::Activate(index) => handler::activate(&site, &artifacts[index])?,
-            Step::Undo(index) => handler::undo(&site, &artifacts[index])?,
+            Step::Undo(index) => self.undo(&site, &artifacts[index])?,
             Step::Commit(index) => handler::commit(&site, &artifacts[index])?,
             Step::Hook { step, index } => self.run_hook(&site, step, index)?,
             Step::Probe => self.probe(&site)?,
@@ -89,6 +92,14 @@ impl Job {
             Step::Restart => {}
         }
         Ok(0)
+    }
+
+    /// What an undo finds not committed goes back by itself. What is committed leaves its predecessor beside it; where
+    /// there was none it stays.
+    fn undo(&self, site: &Site, artifact: &Artifact) -> Result<(), StepError> {
+        handler::undo(site, artifact)?;
+        let before = self.back_to.as_ref().and_then(|before| before.get(&artifact.destination));
+        Ok(before.map_or(Ok(()), |before| handler::bring_back(site, before))?)
     }
 
     /// T18 once more, at the last moment, from what is on disk.

@@ -71,6 +71,7 @@ fn parts(dir: &std::path::Path, store: Store, state: Arc<State>) -> AgentParts {
         install_root: dir.join("install"),
         private: dir.join("programs"),
         restart: CancellationToken::new(),
+        local_rollback: true,
         mesh: MeshHandle::ended(),
         store,
         state,

@@ -19,6 +19,7 @@ impl Agent {
             neighbours: mesh.neighbours.iter().map(|&peer| NeighbourView { peer }).collect(),
             releases: self.release_views(&mesh),
             alarms: mesh.alarms,
+            explanation: self.explain(),
             ..StatusView::starting(self.parts.device, self.parts.site)
         };
         self.parts.status.send_replace(status);

@@ -70,7 +70,7 @@ pub enum Event {
 }
 
 /// From a state, by an event, to a state.
-pub const TABLE: [(State, Event, State); 50] = [
+pub const TABLE: [(State, Event, State); 49] = [
     (Offered, Event::Clear, Checking),
     (Offered, Event::Wave, WaitingForWave),
     (WaitingForWave, Event::Clear, Checking),
@@ -109,7 +109,6 @@ pub const TABLE: [(State, Event, State); 50] = [
     (Testing, Event::Cut, RollingBack),
     (Testing, Event::Resumed, Testing),
     (Committing, Event::Kept, Committed),
-    (Committing, Event::Faulted, RollingBack),
     (Committing, Event::Resumed, Committing),
     (RollingBack, Event::Undone, RolledBack),
     (RollingBack, Event::Again, Failed),

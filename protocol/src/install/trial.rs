@@ -9,10 +9,8 @@ use crate::time::Timestamp;
 
 /// How often a hook may ask for another time: some two hours, with the waits in between.
 const LATER_MAX: u32 = 20;
-/// How often letting go of what is no longer needed is tried.
-const COMMIT_TRIES_MAX: u32 = 5;
-/// How often each artifact is tried to be brought back: some hour and a half, with the waits in between.
-const UNDO_TRIES_MAX: u32 = 15;
+/// How often each artifact is tried to be kept, or brought back: some hour and a half, with the waits in between.
+const TRIES_MAX: u32 = 15;
 /// How often what stands beside a destination is tried to be removed; the next install does it anyway.
 const CLEAR_TRIES_MAX: u32 = 2;
 
@@ -105,12 +103,17 @@ impl Install {
             }
             (State::Verifying, _) => self.leave(now, Event::Faulted, Some(fault)),
             (State::Testing, Step::Probe) => self.on_round_failed(now, fault),
-            (State::Committing, _) if self.tries < COMMIT_TRIES_MAX => self.try_later(now),
-            (State::RollingBack, Step::Undo(_)) if self.tries < UNDO_TRIES_MAX => self.try_later(now),
+            (State::Committing, _) if self.tries < TRIES_MAX => self.try_later(now),
+            // It is in place and works; the next install tidies up.
+            (State::Committing, _) => self.on_done(now),
+            (State::RollingBack, Step::Undo(_)) if self.tries < TRIES_MAX => self.try_later(now),
             // The others may still come back.
             (State::RollingBack, Step::Undo(_)) => {
                 self.is_stuck = true;
-                self.fault = Some(fault);
+                // How it is undone hangs on why it is.
+                let was = self.fault.as_ref().map(|fault| fault.code);
+                let code = was.filter(|code| *code == FaultCode::ByHand).unwrap_or(fault.code);
+                self.fault = Some(Fault { code, ..fault });
                 self.on_done(now);
             }
             // Nothing keeps the version before from coming back.

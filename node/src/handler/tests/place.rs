@@ -16,8 +16,8 @@ fn previous(root: &Path) -> Option<String> {
     picture(&root.join(PREVIOUS))
 }
 
-fn kinds() -> [fn(&str) -> Version; 2] {
-    [Version::file, Version::tree]
+fn kinds() -> [fn(&str) -> Version; 4] {
+    [Version::file, Version::tree, Version::config, Version::binary]
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_damaged_file_list_is_said_before_anything_is_written() {
     let one = Version::tree("one");
     let list = one.artifact.plain().unwrap().list.unwrap().content;
     *one.source.fault.borrow_mut() = Some((list, Fault::Damaged));
-    let error = check(dir.path(), &one.artifact, &one.source).unwrap_err();
+    let error = check(&one.site(dir.path()), &one.artifact).unwrap_err();
     assert!(matches!(error, InstallError::Store(StoreError::Damaged { .. })), "{error}");
     assert_eq!(listing(dir.path()), "");
 }
@@ -187,4 +187,26 @@ fn an_error_of_the_disk_names_the_path_and_is_not_taken_for_one_of_the_store() {
     let error = copier.write(bytes.len() as u64, &full, Path::new("/opt/app")).unwrap_err();
     assert!(matches!(error, InstallError::Disk { .. }), "{error}");
     assert!(error.to_string().contains("/opt/app") && error.to_string().contains("No space"), "{error}");
+}
+
+#[test]
+fn measure_tree() {
+    for (files, on) in [(16usize, "/tmp"), (1000, "/tmp")] {
+        let text = "x".repeat(100 * 1024 * 1024 / files);
+        let paths: Vec<String> = (0..files).map(|i| format!("d{:02}/f{i:05}", i % 20)).collect();
+        let mut sorted = paths.clone();
+        sorted.sort();
+        let entries: Vec<_> =
+            sorted.iter().map(|p| (p.as_str(), 0o644u16, Some(text.as_str()), "")).collect();
+        let version = Version::tree_of(&entries);
+        let dir = tempfile::tempdir_in(on).unwrap();
+        let site = version.site(dir.path());
+        fuse::on(u32::MAX);
+        let t = std::time::Instant::now();
+        super::super::stage(&site, &version.artifact).unwrap();
+        let staged = t.elapsed();
+        super::super::activate(&site, &version.artifact).unwrap();
+        super::super::commit(&site, &version.artifact).unwrap();
+        eprintln!("MEASURE {files} files on {on}: staged {staged:?}, committed {:?}", t.elapsed());
+    }
 }

@@ -32,6 +32,8 @@ struct World {
     /// What is on disk.
     journal: Option<Record>,
     there: Vec<There>,
+    /// What is committed is undone no more.
+    is_kept: Vec<bool>,
     undone: Vec<usize>,
     /// Power fails no more after so many cuts.
     cuts_left: u32,
@@ -51,6 +53,7 @@ impl World {
             dice,
             odds,
             there: vec![There::Old; plan.artifacts],
+            is_kept: vec![false; plan.artifacts],
             plan,
             attempts_max,
             now: Timestamp::ZERO,
@@ -154,7 +157,8 @@ impl World {
         if !fails && !is_half {
             match step {
                 Step::Activate(index) => self.there[index] = There::New,
-                Step::Undo(index) => self.there[index] = There::Old,
+                Step::Undo(index) if !self.is_kept[index] => self.there[index] = There::Old,
+                Step::Commit(index) => self.is_kept[index] = true,
                 _ => {}
             }
         }
