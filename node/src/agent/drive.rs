@@ -94,6 +94,8 @@ impl Agent {
             self.work.iter().filter(|(_, work)| is_over(work.state())).map(|(id, _)| *id).collect();
         for id in over {
             self.drop_work(id).await;
+            // It may be wanted again since.
+            self.is_stale |= !self.aside.contains_key(&id);
         }
     }
 

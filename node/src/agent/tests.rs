@@ -520,3 +520,81 @@ async fn a_rollout_that_rolls_back_brings_the_earlier_release_back() {
     assert_eq!((bench.there().as_bytes(), bench.state()), (BYTES, Stands::Committed));
     assert_eq!(bench.standing_of(&next).0, ReleaseState::Superseded);
 }
+
+#[tokio::test]
+async fn somebody_at_the_device_brings_the_version_before_back_and_it_stays_so() {
+    let (mut bench, next) = Bench::with_next(&[], |_| ()).await;
+    bench.settle().await;
+    assert_eq!(bench.agent.explain().text, "pump 2 is installed, and nothing newer is wanted here.");
+    let unknown = bench.agent.roll_back(Some(DocumentId([9; 32]))).unwrap_err();
+    assert!(unknown.contains("is not installed here"), "{unknown}");
+    let begun = bench.agent.roll_back(None).unwrap();
+    assert_eq!((begun.release, begun.to), (next, Some(bench.release)));
+    assert!(bench.agent.roll_back(None).unwrap_err().contains("try again when it has ended"));
+    bench.agent.pump().await;
+    bench.settle().await;
+    let why = "the version before was wanted at the device";
+    assert_eq!(bench.standing_of(&next), (ReleaseState::RolledBack, why.into()));
+    assert_eq!((bench.there().as_bytes(), bench.standing().0), (BYTES, ReleaseState::Installed));
+    let mut bench = bench.restarted().await;
+    bench.settle().await;
+    assert_eq!((bench.there().as_bytes(), bench.standing_of(&next).0), (BYTES, ReleaseState::RolledBack));
+    let said = bench.agent.explain().text;
+    assert_eq!(
+        said,
+        format!("pump 2 was rolled back here ({why}) and is not tried again until a rollout says retry.")
+    );
+    bench.agent.parts.local_rollback = false;
+    assert!(bench.agent.roll_back(None).unwrap_err().contains("install.local_rollback"));
+}
+
+#[tokio::test]
+async fn a_roll_back_by_hand_that_is_cut_after_any_step_ends_at_the_next_start() {
+    for steps in 0..3 {
+        let (mut bench, next) = Bench::with_next(&[(HookStep::PostRollback, "#!/bin/sh\n")], |_| ()).await;
+        bench.settle().await;
+        bench.agent.roll_back(None).unwrap();
+        bench.agent.pump().await;
+        bench.run(steps).await;
+        let mut bench = bench.restarted().await;
+        bench.settle().await;
+        assert_eq!((bench.there().as_bytes(), bench.standing_of(&next).0), (BYTES, ReleaseState::RolledBack));
+        assert_eq!(bench.agent.parts.state.installed("app").unwrap(), Some(bench.release), "{steps}");
+    }
+}
+
+#[tokio::test]
+async fn a_set_with_one_artifact_that_cannot_be_placed_places_none_and_says_so_until_it_can() {
+    let mut bench = Bench::new().await;
+    bench.install().await;
+    let mut set = release_of(2, NEXT);
+    let other = samara_protocol::document::Artifact { destination: "dir".into(), ..set.artifacts[0].clone() };
+    set.artifacts.push(other);
+    let place = bench.dir.path().join("install/dir");
+    std::fs::create_dir(&place).unwrap();
+    let set = bench.publish(4, set, |_| ()).await;
+    bench.bring(NEXT).await;
+    bench.settle().await;
+    let (state, why) = bench.standing_of(&set);
+    assert!(state == ReleaseState::Failed && why.contains("is a directory"), "{why}");
+    assert_eq!((bench.there().as_bytes(), bench.agent.work[&set].machine.attempt()), (BYTES, 0));
+    assert!(bench.agent.explain().text.contains("is tried again in"));
+    std::fs::remove_dir(&place).unwrap();
+    bench.agent.work.get_mut(&set).unwrap().machine.handle(Timestamp(u64::MAX), Input::Tick);
+    bench.agent.pump().await;
+    bench.settle().await;
+    assert_eq!((bench.there().as_bytes(), bench.standing_of(&set).0), (NEXT, ReleaseState::Installed));
+}
+
+#[tokio::test]
+async fn a_release_for_which_there_is_no_room_waits_with_both_numbers_and_one_for_which_there_never_is_is_refused()
+ {
+    let mut bench = Bench::new().await;
+    bench.install().await;
+    let mut next = release_of(2, NEXT);
+    next.compatibility.free_bytes = (1 << 53) - 1;
+    let next = bench.publish(4, next, |_| ()).await;
+    let (state, why) = bench.standing_of(&next);
+    assert!(state == ReleaseState::Rejected && why.starts_with("it needs 90"), "{why}");
+    assert_eq!(bench.there().as_bytes(), BYTES);
+}

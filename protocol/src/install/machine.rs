@@ -137,7 +137,8 @@ impl Install {
     pub fn handle(&mut self, now: Timestamp, input: Input) {
         match input {
             Input::Decided(verdict) => {
-                if let Verdict::Wanted { attempts_max, .. } = verdict {
+                // A pause says nothing of it.
+                if let Verdict::Wanted { attempts_max, hold: None } = verdict {
                     self.attempts_max = attempts_max;
                 }
                 self.verdict = verdict;
