@@ -6,7 +6,7 @@ use super::work::{Subject, Work};
 use crate::handler::InstallError;
 use crate::mesh::store::StoreError;
 use crate::state::Row;
-use samara_protocol::document::Release;
+use samara_protocol::document::{Release, one_line};
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{
     Action, Fault, FaultCode, Input, Install, Outcome, Plan, Space, State, Step, Verdict,
@@ -14,6 +14,10 @@ use samara_protocol::install::{
 use samara_protocol::rollout::artifacts_for;
 use samara_protocol::time::Timestamp;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes of what a journal says of a failure: a program of a release chose the words.
+const WHY_BYTES_MAX: usize = 500;
 
 impl Agent {
     /// The machines' clock.
@@ -89,9 +93,12 @@ impl Agent {
 
     /// Ends the work on what was decided against, and on what went wrong for good.
     async fn drop_ended(&mut self) {
-        let is_over = |state: State| state.is_terminal() && !state.is_in_place() && state != State::Rejected;
-        let over: Vec<_> =
-            self.work.iter().filter(|(_, work)| is_over(work.state())).map(|(id, _)| *id).collect();
+        // What the device itself rejected stays, with its reason, as long as it is wanted.
+        let is_over = |(id, work): &(&DocumentId, &Work)| match work.state() {
+            State::Rejected => self.aside.contains_key(id),
+            state => state.is_terminal() && !state.is_in_place(),
+        };
+        let over: Vec<_> = self.work.iter().filter(is_over).map(|(id, _)| *id).collect();
         for id in over {
             self.drop_work(id).await;
             // It may be wanted again since.
@@ -111,7 +118,12 @@ impl Agent {
             let rank = |work: &Work| (!work.machine.is_leaving(), !work.state().is_under_way());
             self.turn = waiting.min_by_key(|(id, work)| (rank(work), **id)).map(|(id, _)| *id);
         }
+        let is_ending = self.ending.as_ref().is_some_and(CancellationToken::is_cancelled);
         let Some((id, work)) = self.turn.and_then(|id| Some((id, self.work.get_mut(&id)?))) else { return };
+        // What is half-way is better brought to its end than undone at the next start.
+        if is_ending && matches!(work.state(), State::Verifying | State::Testing) {
+            return;
+        }
         let Some(step) = work.machine.poll_step() else { return };
         self.running = Some(id);
         let job = self.job(id);
@@ -231,6 +243,7 @@ impl StepError {
             Self::Hook { exit, .. } => (FaultCode::Hook, *exit),
             Self::Health { exit, .. } => (FaultCode::Health, *exit),
         };
-        Fault { phase: State::Offered, code, exit, why: self.to_string() }
+        let why = one_line(&self.to_string(), WHY_BYTES_MAX);
+        Fault { phase: State::Offered, code, exit, why }
     }
 }

@@ -4,9 +4,10 @@ use super::Agent;
 use super::local::name_of;
 use super::work::Work;
 use crate::api::Explanation;
-use samara_protocol::document::ReleaseState;
+use samara_protocol::document::{Release, ReleaseState};
 use samara_protocol::install::{HoldBy, State, Step};
 use samara_protocol::time::Timestamp;
+use samara_protocol::trust::Verified;
 
 impl Agent {
     /// About the release that most is to be said of.
@@ -16,12 +17,20 @@ impl Agent {
         if let Some(work) = most {
             return self.explain_work(work);
         }
-        let weight = |(_, aside): &(_, &super::standing::Aside)| aside.state.weight();
-        let set_aside = self.aside.iter().filter(|(_, aside)| aside.state != ReleaseState::Superseded);
-        let named = set_aside.max_by_key(weight);
-        if let Some((id, aside)) = named
-            && let Some(release) = self.documents.releases.get(id)
-        {
+        let installed = self.work.values().filter(|work| work.state().is_in_place());
+        let installed = installed.max_by_key(|work| work.subject.release.number);
+        let releases = self.aside.keys().filter_map(|id| self.documents.releases.get(id));
+        let is_of_interest = |release: &&Verified<Release>| match self.aside[&release.id()].state {
+            ReleaseState::Superseded => false,
+            // Of another product nobody asks; of a successor of what is in place somebody does.
+            ReleaseState::NotApplicable => installed.is_none() || self.weight(release).1,
+            // A pause or an end takes nothing away from what is in place.
+            ReleaseState::Waiting | ReleaseState::Aborted => !self.aside[&release.id()].is_in_place,
+            _ => true,
+        };
+        let named = releases.filter(is_of_interest).max_by_key(|release| self.weight(release));
+        if let Some(release) = named {
+            let aside = &self.aside[&release.id()];
             let (name, why) = (name_of(release), &aside.reason);
             let text = match aside.state {
                 ReleaseState::RolledBack => format!(
@@ -35,10 +44,9 @@ impl Agent {
                 ReleaseState::Withdrawn => format!("{name} was withdrawn: {why}."),
                 _ => format!("{name} is not installed: {why}; it goes on with the operator's next word."),
             };
-            return self.explanation(text, Some(*id), None);
+            return self.explanation(text, Some(release.id()), None);
         }
-        let installed = self.work.values().filter(|work| work.state().is_in_place());
-        match installed.max_by_key(|work| work.subject.release.number) {
+        match installed {
             Some(work) => {
                 let text = format!("{} is installed, and nothing newer is wanted here.", work.subject.name());
                 self.explanation(text, Some(work.subject.id), None)

@@ -43,7 +43,7 @@ impl Agent {
         let _ = answer.send(begun);
     }
 
-    fn roll_back(&mut self, wanted: Option<DocumentId>) -> Result<RollBack, String> {
+    pub(super) fn roll_back(&mut self, wanted: Option<DocumentId>) -> Result<RollBack, String> {
         if !self.parts.local_rollback {
             return Err("the configuration does not allow it (install.local_rollback = false)".into());
         }

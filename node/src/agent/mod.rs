@@ -111,6 +111,8 @@ pub struct Agent {
     /// Of which release a step runs.
     running: Option<DocumentId>,
     results: mpsc::Sender<StepResult>,
+    /// Tells that the agent is to end.
+    ending: Option<CancellationToken>,
     started: Instant,
 }
 
@@ -139,14 +141,16 @@ impl Agent {
             turn: None,
             running: None,
             results: sender,
+            ending: None,
             started: Instant::now(),
         };
         Ok((agent, results))
     }
 
-    /// Runs until `shutdown`; a step under way is finished first.
+    /// Runs until `shutdown`; what has begun to change the device is finished first.
     pub async fn run(mut self, mut inlets: Inlets, shutdown: CancellationToken) {
         let restart = self.parts.restart.clone();
+        self.ending = Some(shutdown.clone());
         let mut status = tokio::time::interval(STATUS_EVERY);
         let mut retry = tokio::time::interval(RETRY_EVERY);
         loop {

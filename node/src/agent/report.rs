@@ -142,6 +142,7 @@ impl Reporter {
             match Envelope::unsigned(&report) {
                 Err(DocumentError::TooLarge { .. }) if shorten(&mut others) => {}
                 Err(DocumentError::TooLarge { .. }) if !report.versions.is_empty() => report.versions.clear(),
+                Err(DocumentError::TooLarge { .. }) if report.log_head.take().is_some() => {}
                 made => {
                     let mut envelope = made?;
                     envelope.sign(&self.key);
@@ -210,7 +211,7 @@ impl Agent {
     }
 
     /// That a device cannot take the successor of what it has is more than that it has it.
-    fn weight(&self, release: &Verified<Release>) -> (u8, bool) {
+    pub(super) fn weight(&self, release: &Verified<Release>) -> (u8, bool) {
         let state = self.standing(&release.id()).map_or(ReleaseState::Superseded, |standing| standing.state);
         let is_predecessor = |other: &&Verified<Release>| {
             other.number < release.number && other.is_of_channel(release) && self.is_there(&other.id())
@@ -357,7 +358,8 @@ mod tests {
         let reporter = reporter(&dir);
         let reason = one_line(&"\u{1b}größe\n\"".repeat(200), REASON_BYTES_MAX);
         let versions = ["pump", "door"].map(|product| (product.repeat(60), "1".repeat(255)));
-        let long = Word { versions: versions.into(), ..word(1, Failed, &reason) };
+        let wrong = Wrong { phase: "rolling_back".into(), code: "artifact".into(), exit: Some(-15) };
+        let long = Word { versions: versions.into(), wrong: Some(wrong), ..word(1, Failed, &reason) };
         let report = |word: &Word, words: &[Word]| report_of(&reporter.make(word, words).unwrap());
         let others: Vec<_> = (2..20).map(|n| word(n, NotApplicable, "for a door")).collect();
         let made = report(&long, &others);
