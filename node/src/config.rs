@@ -59,6 +59,13 @@ impl Default for DeviceConfig {
 pub struct InstallConfig {
     /// Every destination lies under it.
     pub root: PathBuf,
+    /// Whether somebody at the device may bring the version before back (`samara-node rollback`).
+    #[serde(default = "yes")]
+    pub local_rollback: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// `[mesh]`

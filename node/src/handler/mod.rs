@@ -180,6 +180,21 @@ pub fn commit(site: &Site, artifact: &Artifact) -> Result<(), InstallError> {
     switch::commit(&place).map_err(place.disk())
 }
 
+/// Puts the previous version back into its place although what replaced it is committed: `artifact` is what that
+/// version was of. What is in place becomes the previous version.
+pub fn bring_back(site: &Site, artifact: &Artifact) -> Result<(), InstallError> {
+    let place = Place::make(site.root, &artifact.destination)?;
+    let is_begun = switch::is_staged(&place) || switch::is_kept(&place);
+    if !is_begun && handler(artifact).is_in_place(site, &place, artifact) {
+        return Ok(());
+    }
+    if !is_begun {
+        switch::stage_previous(&place).map_err(place.disk())?;
+    }
+    handler(artifact).activate(site, artifact, &place)?;
+    switch::commit(&place).map_err(place.disk())
+}
+
 /// What is in place, read from the disk.
 pub fn evidence(site: &Site, artifact: &Artifact) -> Evidence {
     match Place::find(site.root, &artifact.destination) {

@@ -61,6 +61,12 @@ pub(super) fn activate(place: &Place) -> io::Result<()> {
     place.sync()
 }
 
+/// Gives the previous version a name as if it had been staged.
+pub(super) fn stage_previous(place: &Place) -> io::Result<()> {
+    place.link(&place.beside(PREVIOUS), &place.beside(NEW))?;
+    place.sync()
+}
+
 /// Puts back what was in place before the activation, and removes all that was staged.
 pub(super) fn undo(place: &Place) -> io::Result<()> {
     place.remove(&place.beside(NEW))?;

@@ -13,6 +13,7 @@ pub mod enroll;
 pub mod inspect;
 pub mod publish;
 pub mod revoke;
+pub mod rollout;
 pub mod serve;
 pub mod site;
 pub mod status;
@@ -41,6 +42,7 @@ verbs! {
     Inspect => inspect,
     Serve => serve,
     Status => status,
+    Rollout => rollout,
     Withdraw => withdraw,
     Revoke => revoke,
     Demo => demo,

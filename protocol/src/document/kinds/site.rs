@@ -215,9 +215,18 @@ pub struct Report {
     /// Under which Rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<DocumentId>,
-    /// 0 when all is well.
+    /// 0 when all is well; where a program ended badly, its exit code, or minus the signal that ended it.
     #[serde(default)]
     pub result_code: i64,
+    /// In which state of the install it went wrong, if it did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub phase: String,
+    /// What kind of thing went wrong.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fault: String,
+    /// Bytes that the last install wrote to the install root for each 100 bytes that it installed; 0 where none is known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub written_percent: u64,
     /// Installed versions by product.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub versions: BTreeMap<String, String>,
@@ -254,6 +263,9 @@ impl Report {
             release: None,
             rollout: None,
             result_code: 0,
+            phase: String::new(),
+            fault: String::new(),
+            written_percent: 0,
             versions: BTreeMap::new(),
             others: BTreeMap::new(),
             sequences: BTreeMap::new(),
@@ -263,6 +275,10 @@ impl Report {
             crit: Vec::new(),
         }
     }
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Document for Report {
@@ -277,6 +293,8 @@ impl Document for Report {
         self.others.values().try_for_each(|word| check_line("others", &word.reason, TEXT_MAX))?;
         check_names("versions", self.versions.iter().flat_map(|(product, version)| [product, version]))?;
         self.alarms.iter().try_for_each(|alarm| check_line("alarms", alarm, TEXT_MAX))?;
+        check_line("phase", &self.phase, NAME_MAX)?;
+        check_line("fault", &self.fault, NAME_MAX)?;
         check_line("reason", &self.reason, TEXT_MAX)
     }
 }
