@@ -44,6 +44,7 @@ impl Handler for BinaryHandler {
         file.set_permissions(mode).and_then(|()| file.sync_all()).map_err(&disk)?;
         drop(file);
         sync_dir(&dir).map_err(&disk)?;
+        place.is_synced(&part);
         let version = place.version_unused(data.content);
         place.rename(&part, &version).and_then(|()| place.sync()).map_err(&disk)?;
         let to = format!("{version}/{}", place.name());

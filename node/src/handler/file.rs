@@ -32,7 +32,7 @@ impl Handler for FileHandler {
         let file = place.create_file(&part).map_err(&disk)?;
         copy_verified(site, data, &file, place.shown())?;
         file.set_permissions(Permissions::from_mode(artifact.mode.unwrap_or(FILE_MODE))).map_err(&disk)?;
-        file.sync_all().map_err(&disk)?;
+        place.sync_file(&file, &part).map_err(&disk)?;
         place.rename(&part, &new).and_then(|()| place.sync()).map_err(&disk)?;
         Ok(data.size)
     }

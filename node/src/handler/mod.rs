@@ -42,7 +42,6 @@ pub(crate) use tests::fixture;
 
 pub use copy::Source;
 pub use error::InstallError;
-pub use space::bytes_free;
 
 use copy::Copier;
 use place::Place;

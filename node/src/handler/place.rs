@@ -227,29 +227,29 @@ impl Place {
     }
 
     pub(super) fn create_file(&self, name: &str) -> io::Result<File> {
-        fuse::point()?;
+        fuse::change("create", [name, ""])?;
         create_file(&self.dir, name)
     }
 
     pub(super) fn create_dir(&self, name: &str) -> io::Result<Dir> {
-        fuse::point()?;
+        fuse::change("create", [name, ""])?;
         self.dir.create_dir(name)?;
         self.dir.open_dir(name)
     }
 
     pub(super) fn symlink(&self, to: &str, name: &str) -> io::Result<()> {
-        fuse::point()?;
+        fuse::change("symlink", [to, name])?;
         self.dir.symlink(to, name)
     }
 
     /// A second name for a file, or for a link itself.
     pub(super) fn link(&self, name: &str, second: &str) -> io::Result<()> {
-        fuse::point()?;
+        fuse::change("link", [name, second])?;
         self.dir.hard_link(name, &self.dir, second)
     }
 
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fuse::point()?;
+        fuse::change("rename", [from, to])?;
         self.dir.rename(from, &self.dir, to)
     }
 
@@ -259,7 +259,7 @@ impl Place {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             meta => meta?,
         };
-        fuse::point()?;
+        fuse::change("remove", [name, ""])?;
         if !meta.is_dir() {
             return self.dir.remove_file(name);
         }
@@ -272,9 +272,21 @@ impl Place {
         }
     }
 
+    /// Makes a new file durable, but not its name.
+    pub(super) fn sync_file(&self, file: &File, name: &str) -> io::Result<()> {
+        file.sync_all()?;
+        self.is_synced(name);
+        Ok(())
+    }
+
+    /// All that is in a new directory of this name is durable.
+    pub(super) fn is_synced(&self, name: &str) {
+        fuse::synced(self.shown.parent(), name);
+    }
+
     /// Makes the changes so far durable.
     pub(super) fn sync(&self) -> io::Result<()> {
-        fuse::point()?;
+        fuse::change("sync", ["", ""])?;
         sync_dir(&self.dir)
     }
 }

@@ -97,7 +97,7 @@ fn write_record(place: &Place, text: &str) -> Result<u64, InstallError> {
         place.remove(&part)?;
         let mut file = place.create_file(&part)?;
         file.write_all(text.as_bytes())?;
-        file.sync_all()?;
+        place.sync_file(&file, &part)?;
         place.rename(&part, &place.beside(NEW))?;
         place.sync()
     };

@@ -50,16 +50,17 @@ impl Handler for ConfigHandler {
         let wanted = wanted(site, place, artifact)?;
         let there = read_there(place)?.map(|(_, mode)| mode);
         let mode = artifact.mode.or(there).unwrap_or(CONFIG_MODE);
-        let mut file = place.create_file(&place.beside(PART)).map_err(&disk)?;
+        let part = place.beside(PART);
+        let mut file = place.create_file(&part).map_err(&disk)?;
         file.write_all(&wanted)
             .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
-            .and_then(|()| file.sync_all())
+            .and_then(|()| place.sync_file(&file, &part))
             .map_err(&disk)?;
         drop(file);
         if let Some(command) = artifact.config.as_ref().and_then(|config| config.validate.as_ref()) {
             validate(site, artifact, place, command)?;
         }
-        place.rename(&place.beside(PART), &place.beside(NEW)).and_then(|()| place.sync()).map_err(&disk)?;
+        place.rename(&part, &place.beside(NEW)).and_then(|()| place.sync()).map_err(&disk)?;
         Ok(wanted.len() as u64)
     }
 

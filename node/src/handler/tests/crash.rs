@@ -10,16 +10,16 @@ use std::path::Path;
 /// More points than any install here has.
 const POINTS_MAX: u32 = 100;
 
-fn active(root: &Path) -> Option<String> {
+pub fn active(root: &Path) -> Option<String> {
     picture(&root.join(DEST))
 }
 
-fn previous(root: &Path) -> Option<String> {
+pub fn previous(root: &Path) -> Option<String> {
     picture(&root.join("opt/app.samara-previous"))
 }
 
 /// Three versions: what is there before (the first may be missing), and what is installed when power fails.
-fn stories() -> Vec<[Option<Version>; 3]> {
+pub fn stories() -> Vec<[Option<Version>; 3]> {
     let file = |text: &str| Some(Version::file(text));
     let tree = |text: &str| Some(Version::tree(text));
     vec![
@@ -69,7 +69,7 @@ fn at_every_point(
     panic!("an install never ended");
 }
 
-fn look(version: Option<&Version>) -> Option<String> {
+pub fn look(version: Option<&Version>) -> Option<String> {
     version.map(Version::picture)
 }
 

@@ -7,3 +7,4 @@ pub(crate) mod fixture;
 mod place;
 mod refuse;
 mod script;
+mod storage;

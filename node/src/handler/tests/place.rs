@@ -188,25 +188,3 @@ fn an_error_of_the_disk_names_the_path_and_is_not_taken_for_one_of_the_store() {
     assert!(matches!(error, InstallError::Disk { .. }), "{error}");
     assert!(error.to_string().contains("/opt/app") && error.to_string().contains("No space"), "{error}");
 }
-
-#[test]
-fn measure_tree() {
-    for (files, on) in [(16usize, "/tmp"), (1000, "/tmp")] {
-        let text = "x".repeat(100 * 1024 * 1024 / files);
-        let paths: Vec<String> = (0..files).map(|i| format!("d{:02}/f{i:05}", i % 20)).collect();
-        let mut sorted = paths.clone();
-        sorted.sort();
-        let entries: Vec<_> =
-            sorted.iter().map(|p| (p.as_str(), 0o644u16, Some(text.as_str()), "")).collect();
-        let version = Version::tree_of(&entries);
-        let dir = tempfile::tempdir_in(on).unwrap();
-        let site = version.site(dir.path());
-        fuse::on(u32::MAX);
-        let t = std::time::Instant::now();
-        super::super::stage(&site, &version.artifact).unwrap();
-        let staged = t.elapsed();
-        super::super::activate(&site, &version.artifact).unwrap();
-        super::super::commit(&site, &version.artifact).unwrap();
-        eprintln!("MEASURE {files} files on {on}: staged {staged:?}, committed {:?}", t.elapsed());
-    }
-}
