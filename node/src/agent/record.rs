@@ -144,6 +144,11 @@ impl Agent {
             }
             _ => {}
         }
+        let restarts = self.work.get(&id).is_some_and(|work| work.machine.restarts());
+        if restarts && record.effect() == Effect::Restore {
+            // The agent that was there before is in place again, and another one runs.
+            self.parts.restart.cancel();
+        }
         if record.effect() != Effect::None || record.is_bad() {
             self.look_at_floors();
             self.is_stale = true;

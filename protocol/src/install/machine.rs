@@ -103,6 +103,11 @@ impl Install {
         self.attempt
     }
 
+    /// Whether what it installs is the agent itself.
+    pub fn restarts(&self) -> bool {
+        self.plan.restarts
+    }
+
     /// What holds it back where it stands, if something does.
     pub fn hold(&self) -> Option<&Hold> {
         match &self.verdict {
