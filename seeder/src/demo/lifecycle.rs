@@ -96,7 +96,7 @@ impl Life<'_> {
         self.roll_out("pause", &four).await?;
         self.seeder = Seeder::start(self.programs, &self.site, &self.devices, self.args.uplink).await?;
         self.until("4", ReleaseState::Waiting, "2").await?;
-        self.say("version 4 is paused: every device has it and waits");
+        self.say("version 4 is paused: every device knows it and waits");
         self.roll_out("resume", &four).await?;
         self.until("4", ReleaseState::Installed, "4").await?;
         self.say("version 4 was resumed and is committed on every device");
