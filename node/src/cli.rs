@@ -1,12 +1,15 @@
 //! `samara-node`: arguments, logging, signals, exit codes.
 
+mod life;
+
 use crate::api::{StatusView, client};
 use crate::config::{Config, LogFormat};
-use crate::daemon::{self, DaemonError};
+use crate::daemon::{self, DaemonError, Ended};
 use crate::mesh::Alarm;
 use crate::ready;
 use crate::state::identity;
 use clap::{Parser, Subcommand};
+use samara_protocol::id::DocumentId;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,6 +19,8 @@ const EXIT_FAILED: u8 = 1;
 const EXIT_CONFIGURATION: u8 = 3;
 const EXIT_STORAGE: u8 = 5;
 const EXIT_UNREACHABLE: u8 = 6;
+const EXIT_REFUSED: u8 = 7;
+const EXIT_REPLACED: u8 = 10;
 
 /// Samara's device daemon: joins its site's mesh, fetches, verifies, installs and shares signed releases.
 #[derive(Debug, Parser)]
@@ -31,6 +36,9 @@ Examples:
   samara-node check --config /etc/samara/node.toml      is the configuration usable?
   samara-node run --config /etc/samara/node.toml        the daemon; SIGTERM ends it
   samara-node status --config /etc/samara/node.toml     what the daemon is doing
+  samara-node explain --config /etc/samara/node.toml    why it is, or is not, updating now
+  samara-node history --config /etc/samara/node.toml    how installs ended
+  samara-node rollback --config /etc/samara/node.toml   bring the version before back
 
 Exit codes:
   0  done
@@ -39,7 +47,9 @@ Exit codes:
   3  the configuration, or a file that it names, is wrong or missing
   4  the trust root is not acceptable
   5  identity key, state or store cannot be used, or is another site's; or standard output could not be written
-  6  the network cannot be used: no daemon answers within 5 s, or a listen address is taken or not local";
+  6  the network cannot be used: no daemon answers within 5 s, or a listen address is taken or not local
+  7  the daemon refuses a rollback, and says why
+  10  the daemon was replaced by an update, and wants to be started again";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -59,6 +69,31 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say in one sentence why this device is, or is not, updating now
+    #[command(after_help = "Examples:
+  samara-node explain --config /etc/samara/node.toml
+  samara-node explain --config ./node.toml --json | jq .changes_in_seconds")]
+    Explain(ViewArgs),
+    /// Show how installs on this device ended, oldest first
+    #[command(after_help = "Examples:
+  samara-node history --config /etc/samara/node.toml
+  samara-node history --config ./node.toml --json | jq 'select(.fault)'")]
+    History(ViewArgs),
+    /// Show every transition of every release: the last 4096 lines of a hash chain, which is checked (exit code 1)
+    #[command(after_help = "Examples:
+  samara-node log --config /etc/samara/node.toml
+  samara-node log --config ./node.toml --json | tail -n 1 | jq .hash")]
+    Log(ViewArgs),
+    /// Bring back what was in place before a release; that release is not tried again until a rollout says retry
+    #[command(after_help = "Examples:
+  samara-node rollback --config /etc/samara/node.toml
+  samara-node rollback --config ./node.toml RELEASE --json")]
+    Rollback {
+        #[command(flatten)]
+        view: ViewArgs,
+        /// Id of the release that goes, 64 hexadecimal digits; the one that was installed last by default
+        release: Option<DocumentId>,
+    },
     /// Print this device's id; makes its key at the first call
     #[command(after_help = "Examples:
   samara-node identity --config /etc/samara/node.toml
@@ -69,6 +104,15 @@ enum Command {
   samara-node check --config /etc/samara/node.toml && systemctl restart samara-node
   samara-node check --config ./node.toml")]
     Check(ConfigArg),
+}
+
+#[derive(Debug, clap::Args)]
+struct ViewArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,6 +128,12 @@ pub fn main() -> ExitCode {
         Err(usage) => show_usage(&usage),
         Ok(Command::Run(arg)) => run(&arg),
         Ok(Command::Status { config, json }) => status(&config, json),
+        Ok(Command::Explain(ViewArgs { config, json })) => life::explain(&config, json),
+        Ok(Command::History(ViewArgs { config, json })) => life::history(&config, json),
+        Ok(Command::Log(ViewArgs { config, json })) => life::log(&config, json),
+        Ok(Command::Rollback { view: ViewArgs { config, json }, release }) => {
+            life::roll_back(&config, release, json)
+        }
         Ok(Command::Identity(arg)) => show_identity(&arg),
         Ok(Command::Check(arg)) => check(&arg),
     };
@@ -113,18 +163,24 @@ fn run(arg: &ConfigArg) -> Outcome {
         let signals = wait_for_signal(shutdown.clone()).map_err(|e| (EXIT_FAILED, e.to_string()))?;
         let result = daemon::run(config, shutdown).await;
         signals.abort();
-        result.map_err(|error: DaemonError| {
-            // Once: in the form in which a log of objects can be read, or as every other command says it.
-            let message = match is_json {
-                true => {
-                    tracing::error!(target: "samara", event = "failed", %error, "samara-node cannot run");
-                    String::new()
-                }
-                false => error.to_string(),
-            };
-            (error.exit_code(), message)
-        })
+        match result {
+            Ok(Ended::Told) => Ok(()),
+            Ok(Ended::Replaced) => Err((EXIT_REPLACED, String::new())),
+            Err(error) => Err(described(&error, is_json)),
+        }
     })
+}
+
+/// Once: in the form in which a log of objects can be read, or as every other command says it.
+fn described(error: &DaemonError, is_json: bool) -> (u8, String) {
+    let message = match is_json {
+        true => {
+            tracing::error!(target: "samara", event = "failed", %error, "samara-node cannot run");
+            String::new()
+        }
+        false => error.to_string(),
+    };
+    (error.exit_code(), message)
 }
 
 fn status(arg: &ConfigArg, json: bool) -> Outcome {
@@ -178,6 +234,7 @@ fn for_people(view: &StatusView) -> String {
         format!("agent       {}, up {} s", view.agent, view.uptime_seconds),
         format!("neighbours  {}", view.neighbours.len()),
     ];
+    lines.push(format!("now         {}", view.explanation.text));
     for release in &view.releases {
         let percent = (release.bytes_have * 100).checked_div(release.bytes_total).unwrap_or(100);
         let reason = if release.reason.is_empty() { String::new() } else { format!(": {}", release.reason) };

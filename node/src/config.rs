@@ -59,6 +59,13 @@ impl Default for DeviceConfig {
 pub struct InstallConfig {
     /// Every destination lies under it.
     pub root: PathBuf,
+    /// Whether somebody at the device may bring the version before back (`samara-node rollback`).
+    #[serde(default = "yes")]
+    pub local_rollback: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// `[mesh]`
@@ -188,6 +195,11 @@ impl Config {
     /// The state's file.
     pub fn state_file(&self) -> PathBuf {
         self.data_dir.join("state.redb")
+    }
+
+    /// Where programs of a release lie while they run.
+    pub fn programs(&self) -> PathBuf {
+        self.data_dir.join("programs")
     }
 
     /// What is logged.

@@ -3,9 +3,10 @@
 //! Order at the start: identity, state, trust, store, mesh; at the end the reverse, so that nothing is asked of what
 //! is already closed. A daemon that cannot open one of them says which, and ends with its exit code.
 
-use crate::agent::{Agent, AgentParts};
+use crate::agent::{Agent, AgentParts, Inlets};
 use crate::api::{self, StatusView};
 use crate::config::Config;
+use crate::hook;
 use crate::mesh::net::{NetError, NetOptions};
 use crate::mesh::store::{Store, StoreError, StoreOptions};
 use crate::mesh::{MeshError, MeshParts};
@@ -15,14 +16,16 @@ use samara_protocol::mesh::MeshConfig;
 use samara_protocol::rollout::Facts;
 use samara_protocol::trust::Refusal;
 use samara_protocol::wire::{PROTOCOL_VERSION, ServeMode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Neighbours that a device holds at most.
 const NEIGHBOURS_MAX: usize = 64;
+/// Orders from people at the device that may wait.
+const ORDERS_MAX: usize = 4;
 
 /// Why a daemon did not run.
 #[derive(Debug, thiserror::Error)]
@@ -86,8 +89,17 @@ impl DaemonError {
     }
 }
 
+/// Why a daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Told,
+    /// It was replaced by an update: whoever supervises it starts its successor.
+    Replaced,
+}
+
 /// Runs a device until `shutdown`.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), DaemonError> {
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Ended, DaemonError> {
     let secret = identity::load_or_create(&config.data_dir)?;
     let device = identity::peer_id(&secret);
     let state = Arc::new(State::open(&config.state_file())?);
@@ -110,8 +122,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
     let parts = mesh_parts(&config, secret, ready, store.clone(), state.clone())?;
     let (mesh, events, mesh_task) = crate::mesh::start(parts, stop_mesh.clone()).await?;
     let (status, status_seen) = watch::channel(StatusView::starting(device, site));
-    let api_task =
-        api::serve(&config.socket(), status_seen, shutdown.clone()).await.map_err(DaemonError::Api)?;
+    let (orders, orders_taken) = mpsc::channel(ORDERS_MAX);
+    let shared = api::Shared { status: status_seen, state: state.clone(), orders };
+    let api_task = api::serve(&config.socket(), shared, shutdown.clone()).await.map_err(DaemonError::Api)?;
     let facts = Facts {
         hardware: config.device.hardware.clone(),
         architecture: config.device.architecture.clone(),
@@ -120,20 +133,29 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
         protocol: PROTOCOL_VERSION,
         floors,
         in_place: BTreeMap::new(),
+        under_way: BTreeSet::new(),
+        bad: BTreeMap::new(),
     };
     let install_root = config.install.root.clone();
+    let (private, restart) = (config.programs(), CancellationToken::new());
+    if let Err(error) = hook::clear(&private) {
+        tracing::warn!(%error, path = %private.display(), "cannot remove what an earlier run left");
+    }
     let (agent, results) = Agent::new(AgentParts {
         device,
         secret,
         site,
         facts,
         install_root,
+        private,
+        restart: restart.clone(),
+        local_rollback: config.install.local_rollback,
         mesh,
         store: store.clone(),
         state: state.clone(),
         status,
-    });
-    agent.run(results, events, shutdown.clone()).await;
+    })?;
+    agent.run(Inlets { results, events, orders: orders_taken }, shutdown.clone()).await;
 
     stop_mesh.cancel();
     let _ = mesh_task.await;
@@ -141,7 +163,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Daem
     let _ = api_task.await;
     store.shutdown().await?;
     tracing::info!(target: "samara", event = "stopped", "samara-node stopped");
-    Ok(())
+    Ok(if restart.is_cancelled() { Ended::Replaced } else { Ended::Told })
 }
 
 fn mesh_parts(

@@ -52,6 +52,9 @@ pub fn release(number: u64, data: BlobRef) -> Release {
         when: When::default(),
         installed: Installed { hash: data.content, size: data.size },
         representations: vec![plain],
+        config: None,
+        binary: None,
+        script: None,
         crit: vec![],
     };
     Release {
@@ -67,6 +70,8 @@ pub fn release(number: u64, data: BlobRef) -> Release {
         compatibility: Compatibility::default(),
         min_protocol: 1,
         artifacts: vec![artifact],
+        hooks: vec![],
+        health: None,
         crit: vec![],
     }
 }
@@ -81,6 +86,8 @@ pub fn rollout(sequence: u64, release: DocumentId, state: RolloutState) -> Vec<u
         selector: Selector::All,
         state,
         rollback_to: None,
+        retry: false,
+        attempts_max: 1,
         fresh_until: None,
         crit: vec![],
     };

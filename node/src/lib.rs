@@ -9,6 +9,9 @@ pub mod state;
 pub mod agent;
 pub mod daemon;
 pub mod handler;
+pub mod health;
+pub mod hook;
+mod process;
 pub mod ready;
 
 pub mod api;

@@ -24,6 +24,7 @@ pub mod document;
 pub mod trust;
 
 pub mod catalog;
+pub mod install;
 pub mod neighbour;
 pub mod rollout;
 pub mod swarm;

@@ -4,32 +4,16 @@
 //! needs both a Release (the vendor: this software is ours) and an active Rollout (the site: install it here). Of
 //! several, per issuer, product and channel, the highest number counts (T15); the order of arrival never does.
 
-use crate::document::{
-    Artifact, BlobRef, Compatibility, Release, Rollout, RolloutState, TrustRoot, Withdrawal,
-};
-use crate::id::DocumentId;
-use crate::trust::{SecurityFloors, Verified, VerifiedDocument};
-use semver::Version;
-use std::collections::{BTreeMap, BTreeSet};
+mod facts;
+mod suited;
 
-/// What a device is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// Hardware revision, matched against a release's list.
-    pub hardware: String,
-    /// Processor architecture, as the operating system names it.
-    pub architecture: String,
-    /// The product by the device's enrollment; empty: any.
-    pub product: String,
-    /// Version of the agent, by semantic versioning.
-    pub agent: String,
-    /// The newest wire protocol that it speaks.
-    pub protocol: u16,
-    /// Below which it installs nothing.
-    pub floors: SecurityFloors,
-    /// The release in place by destination.
-    pub in_place: BTreeMap<String, DocumentId>,
-}
+pub use facts::{BadMark, Facts};
+
+use crate::document::{Artifact, BlobRef, Hook, Release, Rollout, RolloutState, TrustRoot, When, Withdrawal};
+use crate::id::DocumentId;
+use crate::trust::{Verified, VerifiedDocument};
+use std::collections::{BTreeMap, BTreeSet};
+use suited::{unmet, unsuited};
 
 /// The verified documents that decide, newest of each kind.
 #[derive(Debug, Default)]
@@ -51,10 +35,16 @@ pub enum Decision {
     Install {
         /// The Rollout that says so.
         rollout: DocumentId,
+        /// How often that may be tried.
+        attempts_max: u32,
     },
     /// It was not made for this device.
     NotApplicable(String),
-    /// The Rollout holds it back.
+    /// It was made for such devices, but not for one as this is now.
+    Rejected(String),
+    /// It went wrong here before.
+    Bad(BadMark),
+    /// The Rollout holds it back: it is paused, or was aborted.
     Held(RolloutState),
     /// It was taken back.
     Withdrawn {
@@ -103,7 +93,8 @@ impl SiteDocuments {
     /// The releases that devices of some kind shall have now: what a seeder offers.
     pub fn active_releases(&self) -> Vec<Verified<Release>> {
         let active = self.rollouts.values().filter(|rollout| rollout.state == RolloutState::Active);
-        let offered = active.filter_map(|rollout| self.releases.get(&rollout.release));
+        let offered = active.filter_map(|rollout| self.releases.get(&named_by(rollout)));
+        let offered = offered.filter(|release| !self.is_rolled_past(release));
         newest_of(offered.filter(|release| self.withdrawals_of(release).next().is_none())).cloned().collect()
     }
 
@@ -111,20 +102,58 @@ impl SiteDocuments {
     pub fn decide(&self, facts: &Facts) -> BTreeMap<DocumentId, Decision> {
         let mut decisions = BTreeMap::new();
         for rollout in self.rollouts.values() {
-            let Some(release) = self.releases.get(&rollout.release) else { continue };
+            let Some(release) = self.releases.get(&named_by(rollout)) else { continue };
+            let decision = self.decide_one(release, rollout, facts);
             // Several Rollouts may name one release: that one of them installs it is enough.
-            if !matches!(decisions.get(&release.id()), Some(Decision::Install { .. })) {
-                decisions.insert(release.id(), self.decide_one(release, rollout, facts));
+            if decisions.get(&release.id()).is_none_or(|other| rank(&decision) > rank(other)) {
+                decisions.insert(release.id(), decision);
             }
         }
-        let installs = decisions.iter().filter(|(_, decision)| matches!(decision, Decision::Install { .. }));
-        let installs: Vec<_> = installs.filter_map(|(id, _)| self.releases.get(id)).collect();
-        let newest: BTreeSet<_> = newest_of(installs.iter().copied()).map(Verified::id).collect();
-        for older in installs.iter().map(|release| release.id()).filter(|id| !newest.contains(id)) {
-            decisions.insert(older, Decision::Superseded);
-        }
+        self.settle_channels(&mut decisions, facts);
         self.settle_destinations(&mut decisions, facts);
         decisions
+    }
+
+    /// T15, T20, T21: of each channel one release is wanted; what is older, or lies on the way back, is superseded.
+    fn settle_channels(&self, decisions: &mut BTreeMap<DocumentId, Decision>, facts: &Facts) {
+        for rollout in self.rollouts.values().filter(|rollout| rollout.rollback_to.is_some()) {
+            if self.releases.contains_key(&rollout.release) && rollout.state == RolloutState::Active {
+                decisions.entry(rollout.release).or_insert(Decision::Superseded);
+            }
+        }
+        let may_be_there = |id: &DocumentId, decision: &Decision| match decision {
+            Decision::Install { .. } => true,
+            // A pause or an end takes nothing away from a device that has the release.
+            Decision::Held(_) => facts.has(id),
+            _ => false,
+        };
+        let contend = decisions.iter().filter(|(id, decision)| may_be_there(id, decision));
+        let contend = contend.filter_map(|(id, _)| self.releases.get(id));
+        let newest: Vec<_> = newest_of(contend.filter(|release| !self.is_rolled_past(release))).collect();
+        for (id, decision) in decisions.iter_mut() {
+            let Some(release) = self.releases.get(id) else { continue };
+            let is_outrun = match newest.iter().find(|other| other.is_of_channel(release)) {
+                Some(newest) => (release.number, release.id()) < (newest.number, newest.id()),
+                None => false,
+            };
+            let is_open = matches!(decision, Decision::Install { .. } | Decision::Bad(_));
+            if is_open && (is_outrun || self.is_rolled_past(release)) {
+                *decision = Decision::Superseded;
+            }
+        }
+    }
+
+    /// T20: whether an active Rollout goes back behind a release: from this one, or a later one, to an earlier one.
+    fn is_rolled_past(&self, release: &Verified<Release>) -> bool {
+        self.rollouts.values().any(|rollout| {
+            let numbers =
+                rollout.rollback_to.filter(|_| rollout.state == RolloutState::Active).and_then(|to| {
+                    let (from, to) = (self.releases.get(&rollout.release)?, self.releases.get(&to)?);
+                    (from.is_of_channel(release) && to.is_of_channel(release))
+                        .then_some((from.number, to.number))
+                });
+            numbers.is_some_and(|(from, to)| release.number > to && release.number <= from)
+        })
     }
 
     /// T16: of releases of several channels that claim one destination, the one with the higher number has it, of equal
@@ -179,10 +208,23 @@ impl SiteDocuments {
         // T18: whoever names it.
         let below_floor = || facts.floors.check(release).err().map(|below| below.to_string());
         let why = self.unsuited_site(facts).or_else(|| unsuited(release, facts));
-        match why.or_else(below_floor).or_else(|| self.obstacle(release, facts)) {
-            Some(why) => Decision::NotApplicable(why),
-            None => Decision::Install { rollout: rollout.id() },
+        if let Some(why) = why.or_else(below_floor).or_else(|| self.obstacle(release, facts)) {
+            return Decision::NotApplicable(why);
         }
+        if let Some(mark) = facts.bad.get(&release.id()).filter(|mark| !mark.is_lifted_by(rollout)) {
+            return Decision::Bad(mark.clone());
+        }
+        let in_place = facts.in_place.values().filter_map(|id| self.releases.get(id));
+        match unmet(release, in_place) {
+            Some(why) => Decision::Rejected(why),
+            None => Decision::Install { rollout: rollout.id(), attempts_max: rollout.attempts_max },
+        }
+    }
+
+    /// The place in their order of all Rollouts that name a release: what a device has tried when it goes bad there.
+    pub fn seen_of(&self, release: DocumentId) -> BTreeMap<String, (u64, u64)> {
+        let naming = self.rollouts.iter().filter(|(_, rollout)| named_by(rollout) == release);
+        naming.map(|(id, rollout)| (id.clone(), (rollout.epoch, rollout.sequence))).collect()
     }
 
     /// T16: what is in place is never removed to make room for another destination.
@@ -201,34 +243,18 @@ impl SiteDocuments {
     }
 }
 
-/// T17: why a release is not for a device.
-fn unsuited(release: &Release, facts: &Facts) -> Option<String> {
-    let Compatibility { hardware, architecture, min_agent } = &release.compatibility;
-    let fits = |allowed: &[String], fact: &String| allowed.is_empty() || allowed.contains(fact);
-    if !facts.product.is_empty() && facts.product != release.product {
-        return Some(format!("it is for {}, this device is a {}", release.product, facts.product));
-    }
-    if !fits(hardware, &facts.hardware) {
-        return Some(format!("it is not for hardware {}", facts.hardware));
-    }
-    if !fits(architecture, &facts.architecture) {
-        return Some(format!("it is not for architecture {}", facts.architecture));
-    }
-    if let Some(min) = min_agent.as_ref().filter(|min| !is_reached(min, &facts.agent)) {
-        return Some(format!("it needs samara-node {min} or later; this is {}", facts.agent));
-    }
-    if release.min_protocol > facts.protocol {
-        let (min, own) = (release.min_protocol, facts.protocol);
-        return Some(format!("it needs mesh protocol {min} or later; this device speaks {own}"));
-    }
-    artifacts_for(release, facts).next().is_none().then(|| "none of its artifacts is for this device".into())
+/// The release that a Rollout wants installed: an earlier one where it rolls back (T20).
+pub fn named_by(rollout: &Rollout) -> DocumentId {
+    rollout.rollback_to.unwrap_or(rollout.release)
 }
 
-/// By the precedence of semantic versioning: a release candidate is older than its release, builds are equal.
-fn is_reached(min: &str, version: &str) -> bool {
-    match (Version::parse(min), Version::parse(version)) {
-        (Ok(min), Ok(version)) => version.cmp_precedence(&min).is_ge(),
-        _ => false,
+/// Of what several Rollouts say of one release that with the highest rank counts.
+fn rank(decision: &Decision) -> u8 {
+    match decision {
+        Decision::Install { .. } => 3,
+        Decision::Held(RolloutState::Aborted) => 0,
+        Decision::Held(_) => 1,
+        _ => 2,
     }
 }
 
@@ -258,24 +284,26 @@ fn newest_of<'a>(
 
 /// The artifacts of a release that this device installs.
 pub fn artifacts_for<'a>(release: &'a Release, facts: &'a Facts) -> impl Iterator<Item = &'a Artifact> {
-    release.artifacts.iter().filter(|artifact| {
-        let fits = |allowed: &[String], fact: &String| allowed.is_empty() || allowed.contains(fact);
-        fits(&artifact.when.hardware, &facts.hardware)
-            && fits(&artifact.when.architecture, &facts.architecture)
-    })
+    release.artifacts.iter().filter(|artifact| is_meant(&artifact.when, facts))
 }
 
-/// The distinct blobs that this device fetches for a release: file lists before data.
+/// The hooks of a release that this device runs.
+pub fn hooks_for<'a>(release: &'a Release, facts: &'a Facts) -> impl Iterator<Item = &'a Hook> {
+    release.hooks.iter().filter(|hook| is_meant(&hook.when, facts))
+}
+
+fn is_meant(when: &When, facts: &Facts) -> bool {
+    let fits = |allowed: &[String], fact: &String| allowed.is_empty() || allowed.contains(fact);
+    fits(&when.hardware, &facts.hardware) && fits(&when.architecture, &facts.architecture)
+}
+
+/// The distinct blobs that this device fetches for a release: hooks, then file lists, then data.
 pub fn blobs_for(release: &Release, facts: &Facts) -> Vec<BlobRef> {
     let mut seen = BTreeSet::new();
-    let mut lists = Vec::new();
-    let mut data = Vec::new();
-    for artifact in artifacts_for(release, facts) {
-        let Some(plain) = artifact.plain() else { continue };
-        lists.extend(plain.list.iter().copied());
-        data.push(plain.data);
-    }
-    lists.into_iter().chain(data).filter(|blob| seen.insert(blob.content)).collect()
+    let hooks = hooks_for(release, facts).map(|hook| hook.data);
+    let lists = artifacts_for(release, facts).filter_map(|artifact| artifact.plain()?.list);
+    let all = artifacts_for(release, facts).flat_map(Artifact::blobs);
+    hooks.chain(lists).chain(all).filter(|blob| seen.insert(blob.content)).collect()
 }
 
 #[cfg(test)]

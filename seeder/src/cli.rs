@@ -23,6 +23,7 @@ Examples:
   samara publish --site plant-7 firmware.bin      sign a release and its rollout
   samara inspect --site plant-7 FILE              what a document says and whether it is valid
   samara sign --site plant-7 FILE                 add your signature where a role needs several
+  samara rollout pause --site plant-7 RELEASE     or resume, abort, rollback, retry
   samara withdraw --site plant-7 RELEASE --reason 'bricks model B'
   samara revoke --site plant-7 DEVICE_ID          shut a device out
 

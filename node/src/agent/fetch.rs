@@ -1,109 +1,60 @@
-//! The work on one release: its swarms, from opened to sealed.
+//! The contents of a release, from opened to sealed: what its machine calls downloading.
 
 use super::Agent;
+use super::work::{Subject, Work};
 use crate::mesh::store::StoreError;
 use samara_protocol::document::{Artifact, BlobRef, Release};
 use samara_protocol::id::{ContentHash, DocumentId};
+use samara_protocol::install::{self, Install, Plan, Space, State, Verdict};
 use samara_protocol::mesh::Input;
 use samara_protocol::piece_set::PieceSet;
-use samara_protocol::rollout::{artifacts_for, blobs_for};
+use samara_protocol::rollout::artifacts_for;
 use samara_protocol::trust::Verified;
-use std::collections::{BTreeMap, BTreeSet};
-use tokio::time::Instant;
-
-/// How far a release has come here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Its bytes come.
-    Downloading,
-    /// The disk is full; tried again.
-    WaitingForSpace(String),
-    /// A content cannot be opened for another reason; tried again.
-    Closed(String),
-    /// All bytes are verified and durable.
-    Verified,
-    /// A handler places it.
-    Installing,
-    /// It is in place.
-    Installed,
-    /// The install failed; tried again later.
-    Failed {
-        /// Why.
-        why: String,
-        /// When the next try may begin.
-        retry_at: Instant,
-        /// Tries so far.
-        tries: u32,
-    },
-}
-
-impl Phase {
-    pub(super) fn of_fault(content: &ContentHash, error: StoreError) -> Self {
-        match error {
-            StoreError::NoSpace { .. } => {
-                tracing::warn!(target: "samara", event = "waiting_for_space", %error, %content, "cannot open a content");
-                Self::WaitingForSpace(error.to_string())
-            }
-            error => {
-                tracing::error!(%error, %content, "cannot open a content; tried again");
-                Self::Closed(format!("cannot keep its bytes: {error}"))
-            }
-        }
-    }
-
-    /// Without one of its contents a release can only be downloaded; an install under way says itself how it ends.
-    fn on_content_lost(&mut self) {
-        if matches!(self, Self::Verified | Self::Failed { .. }) {
-            *self = Self::Downloading;
-        }
-    }
-}
-
-/// Work on one release.
-#[derive(Debug, Clone)]
-pub(super) struct Work {
-    pub(super) release: Verified<Release>,
-    pub(super) rollout: DocumentId,
-    pub(super) blobs: Vec<BlobRef>,
-    /// What is sealed (verified, complete, durable) of `blobs`.
-    pub(super) sealed: BTreeSet<ContentHash>,
-    /// What the mesh swarms.
-    pub(super) open: BTreeSet<ContentHash>,
-    pub(super) phase: Phase,
-    pub(super) tries: u32,
-}
+use std::collections::BTreeMap;
 
 impl Agent {
-    /// Starts to fetch a release.
-    pub(super) async fn begin(&mut self, id: DocumentId, rollout: DocumentId) {
+    /// Starts the work on a release.
+    pub(super) async fn begin(&mut self, id: DocumentId, rollout: DocumentId, verdict: Verdict) {
         let Some(release) = self.documents.releases.get(&id).cloned() else { return };
-        let blobs = blobs_for(&release, &self.facts);
-        // What an install under way will leave in place the journal does not yet say.
-        let is_installed = self.installing.is_none() && self.is_in_place(&release);
-        let phase = if is_installed { Phase::Installed } else { Phase::Downloading };
+        let (plan, now, seed) = (Plan::of(&release, &self.facts), self.now(), self.seed_of(id));
+        let before = self.rows.get(&id).map(|row| &row.record).filter(|record| record.state == State::Failed);
+        let machine = match before {
+            _ if self.is_in_place(&release) => Install::in_place(plan, verdict, seed),
+            Some(record) => Install::again(plan, record.clone(), verdict, now, seed),
+            None => Install::new(plan, verdict, now, seed),
+        };
         tracing::info!(release = %id, version = release.version, product = release.product, "release wanted");
-        let work =
-            Work { release, rollout, blobs, sealed: BTreeSet::new(), open: BTreeSet::new(), phase, tries: 0 };
-        self.work.insert(id, work);
+        let is_in_place = machine.state().is_in_place();
+        let subject = Subject::new(id, Release::clone(&release), &self.facts);
+        self.work.insert(id, Work::new(subject, rollout, machine, &self.facts));
         // Verifying what is on disk may take a while.
         self.show_status().await;
+        if is_in_place {
+            self.open_swarms(id).await;
+        }
+    }
+
+    /// Fetches what is missing of a release, as its machine wants it.
+    pub(super) async fn fetch(&mut self, id: DocumentId) {
+        let Some(work) = self.work.get(&id) else { return };
+        for content in self.stopped.extract_if(.., |content| work.has(*content)) {
+            self.parts.mesh.tell(Input::Intake { content, open: true }).await;
+        }
         self.open_swarms(id).await;
         self.on_sealed(id).await;
     }
 
     /// An install may have replaced what another wanted release had in place, or have been of one that is wanted no more;
     /// and somebody may have removed what was installed.
-    pub(super) async fn look_again(&mut self) {
+    pub(super) fn look_again(&mut self) {
         let is_gone = |(id, work): &(&DocumentId, &Work)| {
-            work.phase == Phase::Installed && !self.aside.contains_key(id) && !self.is_in_place(&work.release)
+            let release = self.documents.releases.get(id);
+            work.state().is_in_place()
+                && !self.aside.contains_key(id)
+                && release.is_some_and(|release| !self.is_in_place(release))
         };
         let gone: Vec<DocumentId> = self.work.iter().filter(is_gone).map(|(id, _)| *id).collect();
-        for id in gone {
-            if let Some(work) = self.work.get_mut(&id) {
-                work.phase = Phase::Downloading;
-            }
-            self.on_sealed(id).await;
-        }
+        gone.into_iter().for_each(|id| self.tell(id, install::Input::Gone));
     }
 
     /// Whether all that this device installs of a release is in place: by the journal, and still there.
@@ -132,17 +83,28 @@ impl Agent {
                     }
                 }
                 Err(StoreError::Closing) => return,
-                Err(error) => {
-                    let Some(work) = self.work.get_mut(&id) else { return };
-                    if work.phase == Phase::Installed {
-                        tracing::warn!(%error, content = %blob.content, "cannot keep a copy for others");
-                        return;
-                    }
-                    work.phase = Phase::of_fault(&blob.content, error);
-                    return;
-                }
+                Err(error) => return self.on_closed(id, blob.content, error),
             }
         }
+    }
+
+    /// A content cannot be opened.
+    pub(super) fn on_closed(&mut self, id: DocumentId, content: ContentHash, error: StoreError) {
+        if self.work.get(&id).is_some_and(|work| work.state().is_in_place()) {
+            tracing::warn!(%error, %content, "cannot keep a copy for others");
+            return;
+        }
+        let input = match error {
+            StoreError::NoSpace { needed, available } => {
+                tracing::warn!(target: "samara", event = "waiting_for_space", %error, %content, "cannot open a content");
+                install::Input::Space(Space::Lacks { needed, available })
+            }
+            error => {
+                tracing::error!(%error, %content, "cannot open a content; tried again");
+                install::Input::Unkept(format!("cannot keep its bytes: {error}"))
+            }
+        };
+        self.tell(id, input);
     }
 
     async fn open_swarm(&self, blob: &BlobRef) -> Result<bool, StoreError> {
@@ -165,7 +127,7 @@ impl Agent {
     }
 
     fn work_with(&self, content: ContentHash) -> impl Iterator<Item = DocumentId> + use<'_> {
-        self.work.iter().filter(move |(_, w)| w.blobs.iter().any(|b| b.content == content)).map(|(id, _)| *id)
+        self.work.iter().filter(move |(_, work)| work.has(content)).map(|(id, _)| *id)
     }
 
     /// Makes a complete content durable; an install reads nothing else.
@@ -175,7 +137,7 @@ impl Agent {
             self.unsealed.insert(content);
             return;
         }
-        for work in self.work.values_mut().filter(|w| w.blobs.iter().any(|b| b.content == content)) {
+        for work in self.work.values_mut().filter(|work| work.has(content)) {
             work.sealed.insert(content);
         }
     }
@@ -183,17 +145,19 @@ impl Agent {
     /// Goes on with a release when the last of its contents is sealed.
     async fn on_sealed(&mut self, id: DocumentId) {
         let Some(work) = self.work.get_mut(&id) else { return };
-        if work.sealed.len() < work.blobs.len()
-            || !matches!(work.phase, Phase::Downloading | Phase::WaitingForSpace(_) | Phase::Closed(_))
-        {
+        if !work.is_sealed() || !matches!(work.state(), State::Downloading | State::WaitingForSpace) {
             return;
         }
-        work.phase = Phase::Verified;
+        if work.state() == State::WaitingForSpace {
+            // Another release brought what it lacked.
+            self.tell(id, install::Input::Space(Space::Fits));
+        }
+        let Some(work) = self.work.get(&id) else { return };
         let content_bytes: u64 = work.blobs.iter().map(|b| b.size).sum();
         // Whoever reads the next line may ask at once where the bytes came from.
         self.show_status().await;
         tracing::info!(target: "samara", event = "release_verified", release = %id, content_bytes, "every byte is verified");
-        self.start_install().await;
+        self.tell(id, install::Input::Complete);
     }
 
     /// The disk is full: the rest of the site goes on, this device waits for room.
@@ -201,10 +165,9 @@ impl Agent {
         self.stopped.insert(content);
         let concerned: Vec<_> = self.work_with(content).collect();
         for id in concerned {
-            let Some(work) = self.work.get_mut(&id) else { continue };
-            if work.phase == Phase::Downloading {
+            if self.work.get(&id).is_some_and(|work| work.state() == State::Downloading) {
                 tracing::warn!(target: "samara", event = "waiting_for_space", %content, "the disk is full");
-                work.phase = Phase::WaitingForSpace("the disk is full".into());
+                self.tell(id, install::Input::Space(Space::Full));
             }
         }
     }
@@ -213,52 +176,40 @@ impl Agent {
     pub(super) fn on_damaged(&mut self, content: ContentHash) {
         // It is complete once more before it is sealed.
         self.unsealed.remove(&content);
-        for work in self.work.values_mut() {
-            if work.sealed.remove(&content) {
-                work.phase.on_content_lost();
+        let concerned: Vec<_> = self.work_with(content).collect();
+        for id in concerned {
+            if self.work.get_mut(&id).is_some_and(|work| work.sealed.remove(&content)) {
+                self.tell(id, install::Input::Lost);
             }
         }
     }
 
     /// Tries again what could not be done before.
     pub(super) async fn retry(&mut self) {
+        self.keep_unwritten().await;
         for content in std::mem::take(&mut self.unsealed) {
             if self.work_with(content).next().is_some() {
                 self.on_complete(content).await;
             }
         }
-        if self.installing.is_none() {
-            self.look_again().await;
+        if !self.is_under_way() {
+            self.look_again();
             // What stood in the way of a release may have been removed.
             if self.places() != self.facts.in_place {
-                self.decide().await;
+                self.is_stale = true;
             }
         }
         self.purge().await;
         for content in std::mem::take(&mut self.stopped) {
             self.parts.mesh.tell(Input::Intake { content, open: true }).await;
         }
-        let ids: Vec<_> = self.work.keys().copied().collect();
+        // A copy for others found no room, or could not be opened.
+        let lacks_copies = |work: &Work| work.state().is_in_place() && work.open.len() < work.blobs.len();
+        let ids: Vec<_> = self.work.iter().filter(|(_, w)| lacks_copies(w)).map(|(id, _)| *id).collect();
         for id in ids {
-            let Some(work) = self.work.get_mut(&id) else { continue };
-            match &work.phase {
-                Phase::WaitingForSpace(_) | Phase::Closed(_) => {
-                    self.report().await;
-                    if let Some(work) = self.work.get_mut(&id) {
-                        work.phase = Phase::Downloading;
-                    }
-                    self.open_swarms(id).await;
-                    self.on_sealed(id).await;
-                }
-                // A copy for others found no room, or could not be opened.
-                Phase::Installed if work.open.len() < work.blobs.len() => self.open_swarms(id).await,
-                Phase::Failed { retry_at, .. } if *retry_at <= Instant::now() => {
-                    work.phase = Phase::Verified;
-                    self.start_install().await;
-                }
-                _ => {}
-            }
+            self.open_swarms(id).await;
         }
+        self.pump().await;
     }
 
     /// Ends the work on a release; contents that others need stay open.
@@ -268,7 +219,7 @@ impl Agent {
             if !self.work.values().any(|w| w.open.contains(&content)) {
                 self.parts.mesh.tell(Input::SwarmClosed { content }).await;
                 // An install that runs may still read it.
-                if self.installing.is_none() {
+                if !self.is_under_way() {
                     self.parts.store.close(content).await;
                 }
             }
@@ -277,15 +228,13 @@ impl Agent {
 
     /// Deletes what only the releases to be purged need, whatever else is under way; an install may still read it.
     pub(super) async fn purge(&mut self) {
-        if self.installing.is_some() || self.to_purge.is_empty() {
+        if self.is_under_way() || self.to_purge.is_empty() {
             return;
         }
         let held = self.parts.store.contents().await;
         for id in std::mem::take(&mut self.to_purge) {
             let Some(release) = self.documents.releases.get(&id) else { continue };
-            let is_wanted = |content: ContentHash| {
-                self.work.values().any(|work| work.blobs.iter().any(|blob| blob.content == content))
-            };
+            let is_wanted = |content: ContentHash| self.work.values().any(|work| work.has(content));
             let contents = release.blobs().into_iter().map(|blob| blob.content);
             let gone: Vec<_> = contents.filter(|c| held.contains(c) && !is_wanted(*c)).collect();
             for content in gone {
@@ -302,7 +251,10 @@ impl Agent {
 
     /// Frees the copies of releases that were superseded, once their successor is in place.
     pub(super) async fn forget_unwanted(&mut self) {
-        if self.work.iter().any(|(id, w)| w.phase != Phase::Installed && !self.aside.contains_key(id)) {
+        let is_open = |(id, work): (&DocumentId, &Work)| {
+            !work.state().is_terminal() && !self.aside.contains_key(id) || work.state().is_under_way()
+        };
+        if self.work.iter().any(is_open) {
             return;
         }
         let old: Vec<_> = self.work.keys().filter(|id| self.aside.contains_key(id)).copied().collect();

@@ -1,22 +1,31 @@
 //! What a device does with what the mesh brings: documents → decision → fetch → install → report.
 //!
-//! One task owns all of it. It never stops the mesh: what fails here is said in status and report, and tried again.
+//! What is done next with a release its machine says ([`samara_protocol::install`]); here is what it is told, and how it
+//! is obeyed. One task owns all of it. It never stops the mesh: what fails here is said in status and report, and tried again.
 
+mod drive;
+mod explain;
 mod fetch;
-mod install;
+mod local;
+mod record;
 mod report;
 mod standing;
+mod steps;
 mod view;
+mod work;
+
+pub use local::{Order, RollBack};
+pub use steps::StepResult;
 
 use crate::api::StatusView;
-use crate::handler::InstallError;
 use crate::mesh::store::Store;
 use crate::mesh::{MeshEvent, MeshHandle};
-use crate::state::State;
-use fetch::{Phase, Work};
+use crate::state::{LogLine, Row, State, StateError};
+use record::Unwritten;
 use report::Reporter;
-use samara_protocol::document::ReleaseState;
+use samara_protocol::document::RolloutState;
 use samara_protocol::id::{ContentHash, DocumentId, PeerId};
+use samara_protocol::install::{Hold, HoldBy, Input, Verdict};
 use samara_protocol::rollout::{Decision, Facts, SiteDocuments};
 use samara_protocol::trust::VerifiedDocument;
 use standing::Aside;
@@ -27,16 +36,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use work::Work;
 
 /// How often the status is made anew.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
-/// How long after a full disk, a failed fsync, a failed install or a failed read the next try comes.
+/// How long after a failed fsync or a failed read the next try comes.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
-/// Finished installs that may wait; one runs at a time.
-const INSTALLED_MAX: usize = 4;
-
-/// How the install of a release ended.
-type InstallResult = (DocumentId, Result<(), InstallError>);
+/// Finished steps that may wait; one runs at a time.
+const RESULTS_MAX: usize = 4;
 
 /// What an agent is made of.
 pub struct AgentParts {
@@ -50,6 +57,12 @@ pub struct AgentParts {
     pub facts: Facts,
     /// Where artifacts are installed.
     pub install_root: PathBuf,
+    /// Where programs of a release lie while they run.
+    pub private: PathBuf,
+    /// Ends the daemon, so that its successor can be started.
+    pub restart: CancellationToken,
+    /// Whether somebody at the device may bring the version before back.
+    pub local_rollback: bool,
     /// The mesh.
     pub mesh: MeshHandle,
     /// Artifact bytes.
@@ -58,6 +71,16 @@ pub struct AgentParts {
     pub state: Arc<State>,
     /// Where the status goes.
     pub status: watch::Sender<StatusView>,
+}
+
+/// Where an agent hears of what happens.
+pub struct Inlets {
+    /// Steps that ended.
+    pub results: mpsc::Receiver<StepResult>,
+    /// What the mesh brings.
+    pub events: mpsc::Receiver<MeshEvent>,
+    /// What people at the device want.
+    pub orders: mpsc::Receiver<Order>,
 }
 
 /// The agent of one device.
@@ -75,18 +98,33 @@ pub struct Agent {
     /// Withdrawn releases whose copies are to go.
     to_purge: BTreeSet<DocumentId>,
     reporter: Reporter,
-    installing: Option<DocumentId>,
-    installed: mpsc::Sender<InstallResult>,
+    /// The last transition of each release that is in the journal.
+    rows: BTreeMap<DocumentId, Row>,
+    /// Records that could not be made durable yet.
+    unwritten: Vec<Unwritten>,
+    /// Lines of the log that wait for the next commit.
+    lines: Vec<LogLine>,
+    /// What is known has changed since it was decided.
+    is_stale: bool,
+    /// Whose steps are run.
+    turn: Option<DocumentId>,
+    /// Of which release a step runs.
+    running: Option<DocumentId>,
+    results: mpsc::Sender<StepResult>,
+    /// Tells that the agent is to end.
+    ending: Option<CancellationToken>,
     started: Instant,
 }
 
 impl Agent {
     /// An agent that has not yet heard of any document.
-    pub fn new(parts: AgentParts) -> (Self, mpsc::Receiver<InstallResult>) {
-        let (installed, results) = mpsc::channel(INSTALLED_MAX);
+    pub fn new(parts: AgentParts) -> Result<(Self, mpsc::Receiver<StepResult>), StateError> {
+        let (sender, results) = mpsc::channel(RESULTS_MAX);
         let reporter = Reporter::new(parts.site, parts.device, parts.secret, parts.state.clone());
+        let rows = parts.state.rows()?;
+        let facts = Facts { bad: parts.state.bad()?, ..parts.facts.clone() };
         let agent = Self {
-            facts: parts.facts.clone(),
+            facts,
             parts,
             documents: SiteDocuments::default(),
             is_restored: false,
@@ -96,48 +134,56 @@ impl Agent {
             stopped: BTreeSet::new(),
             to_purge: BTreeSet::new(),
             reporter,
-            installing: None,
-            installed,
+            rows,
+            unwritten: Vec::new(),
+            lines: Vec::new(),
+            is_stale: false,
+            turn: None,
+            running: None,
+            results: sender,
+            ending: None,
             started: Instant::now(),
         };
-        (agent, results)
+        Ok((agent, results))
     }
 
-    /// Runs until `shutdown`; an install under way is finished first.
-    pub async fn run(
-        mut self,
-        mut results: mpsc::Receiver<InstallResult>,
-        mut events: mpsc::Receiver<MeshEvent>,
-        shutdown: CancellationToken,
-    ) {
+    /// Runs until `shutdown`; what has begun to change the device is finished first.
+    pub async fn run(mut self, mut inlets: Inlets, shutdown: CancellationToken) {
+        let restart = self.parts.restart.clone();
+        self.ending = Some(shutdown.clone());
         let mut status = tokio::time::interval(STATUS_EVERY);
         let mut retry = tokio::time::interval(RETRY_EVERY);
         loop {
+            let tick = self.next_tick();
             tokio::select! {
-                () = shutdown.cancelled(), if self.installing.is_none() => break,
-                Some((release, result)) = results.recv() => self.on_installed(release, result).await,
-                event = events.recv() => match event {
+                () = shutdown.cancelled(), if self.running.is_none() => break,
+                () = restart.cancelled(), if self.running.is_none() => break,
+                Some(result) = inlets.results.recv() => self.on_step(result).await,
+                Some(order) = inlets.orders.recv() => self.on_order(order).await,
+                event = inlets.events.recv() => match event {
                     Some(event) => self.on_event(event).await,
                     None => break,
                 },
+                () = tokio::time::sleep_until(tick.unwrap_or_else(Instant::now)), if tick.is_some() => {
+                    self.on_tick().await;
+                }
                 _ = status.tick() => self.show_status().await,
                 _ = retry.tick() => self.retry().await,
             }
         }
+        self.keep_lines().await;
     }
 
     async fn on_event(&mut self, event: MeshEvent) {
         match event {
-            MeshEvent::Document(document) => self.on_document(*document).await,
+            MeshEvent::Document(document) => self.on_document(*document),
             MeshEvent::DocumentDropped(id) => {
                 self.documents.remove(id);
-                if self.is_restored {
-                    self.decide().await;
-                }
+                self.is_stale = true;
             }
             MeshEvent::Restored => {
-                self.is_restored = true;
-                self.decide().await;
+                self.resume().await;
+                (self.is_restored, self.is_stale) = (true, true);
             }
             MeshEvent::Complete(content) => self.on_complete(content).await,
             MeshEvent::NoSpace(content) => self.on_no_space(content),
@@ -146,11 +192,15 @@ impl Agent {
                 tracing::error!(%content, why, "a stored file was changed")
             }
             MeshEvent::Neighbour { peer, connected } => tracing::info!(%peer, connected, "neighbour"),
-            MeshEvent::Listening(_) | MeshEvent::SafeToLeave(_) => {}
+            MeshEvent::Listening(_) | MeshEvent::SafeToLeave(_) => return,
+        }
+        // With a part of what is known an older release would seem the newest.
+        if self.is_restored {
+            self.pump().await;
         }
     }
 
-    async fn on_document(&mut self, document: VerifiedDocument) {
+    fn on_document(&mut self, document: VerifiedDocument) {
         match document {
             VerifiedDocument::Report(report) => {
                 if report.device == self.parts.device && !self.is_restored {
@@ -166,73 +216,74 @@ impl Agent {
             }
             other => self.documents.insert(other),
         }
-        // With a part of what is known an older release would seem the newest.
-        if self.is_restored {
-            self.decide().await;
-        }
+        self.is_stale = true;
     }
 
     /// Compares what is decided with what is under way, and starts or stops the difference.
     async fn decide(&mut self) {
         self.facts.in_place = self.places();
+        let under_way = self.work.iter().filter(|(_, work)| work.state().is_under_way());
+        self.facts.under_way = under_way.map(|(id, _)| *id).collect();
         let decisions = self.documents.decide(&self.facts);
         let before = std::mem::take(&mut self.aside);
         // Of what nobody vouches for any more nothing is fetched or shared; what is in place stays there.
-        let undecided: Vec<_> = self.work.keys().filter(|id| !decisions.contains_key(id)).copied().collect();
+        let is_dropped =
+            |(id, work): &(&DocumentId, &Work)| !decisions.contains_key(id) && !work.state().is_under_way();
+        let undecided: Vec<_> = self.work.iter().filter(is_dropped).map(|(id, _)| *id).collect();
         for release in undecided {
             self.drop_work(release).await;
         }
         for (release, decision) in decisions {
-            match decision {
-                Decision::Install { rollout } if !self.work.contains_key(&release) => {
-                    self.begin(release, rollout).await;
-                }
-                Decision::Install { .. } => {}
-                Decision::Superseded => {
-                    let aside = Aside::new(ReleaseState::Superseded, "a later release is wanted");
-                    self.set_aside(release, aside).await;
-                }
-                Decision::Withdrawn { reason, purge } => {
-                    let was_begun = self.withdraw(release, purge).await
-                        || before.get(&release).is_some_and(|aside| aside.was_begun);
-                    let aside = Aside::new(ReleaseState::Withdrawn, reason);
-                    self.aside.insert(release, Aside { was_begun, ..aside });
-                }
-                Decision::Held(state) => {
-                    let why = format!("the rollout is {state}");
-                    self.aside.insert(release, Aside::new(ReleaseState::Waiting, why));
-                }
-                Decision::NotApplicable(why) => {
-                    self.set_aside(release, Aside::new(ReleaseState::NotApplicable, why)).await;
+            let verdict = verdict_of(&decision);
+            let mut aside = Aside::of(&decision);
+            if let Decision::Install { rollout, .. } = decision
+                && !self.work.contains_key(&release)
+            {
+                self.begin(release, rollout, verdict).await;
+                continue;
+            }
+            let is_unfinished = self.work.get(&release).is_some_and(|work| !work.state().is_in_place());
+            self.tell(release, Input::Decided(verdict));
+            if let Decision::Withdrawn { purge, .. } = decision {
+                let was_begun = is_unfinished || before.get(&release).is_some_and(|aside| aside.was_begun);
+                aside = aside.map(|aside| Aside { was_begun, ..aside });
+                if purge {
+                    self.to_purge.insert(release);
                 }
             }
+            if let Some(aside) = aside {
+                self.aside.insert(release, aside);
+            }
         }
+        self.drop_purged().await;
         self.look_in_place();
-        self.report().await;
     }
 
-    /// A release that is no longer wanted keeps its copy until its successor is installed.
-    async fn set_aside(&mut self, release: DocumentId, aside: Aside) {
-        if let Some(work) = self.work.get(&release)
-            && work.phase != Phase::Installed
-        {
-            self.drop_work(release).await;
+    /// Copies that are to go are shared no longer either.
+    async fn drop_purged(&mut self) {
+        let is_at_rest = |id: &&DocumentId| self.work.get(id).is_some_and(|work| work.state().is_in_place());
+        let at_rest: Vec<_> = self.to_purge.iter().filter(is_at_rest).copied().collect();
+        for id in at_rest {
+            self.drop_work(id).await;
         }
-        self.aside.insert(release, aside);
+        self.purge().await;
     }
+}
 
-    /// True if it was on its way.
-    async fn withdraw(&mut self, release: DocumentId, purge: bool) -> bool {
-        let unfinished = self.work.get(&release).is_some_and(|work| work.phase != Phase::Installed);
-        if purge || unfinished {
-            self.drop_work(release).await;
-            self.forget_unwanted().await;
+/// What a decision says to the machine of a release.
+fn verdict_of(decision: &Decision) -> Verdict {
+    match decision {
+        Decision::Install { attempts_max, .. } => Verdict::Wanted { attempts_max: *attempts_max, hold: None },
+        Decision::Held(RolloutState::Aborted) => Verdict::Aborted,
+        Decision::Held(state) => {
+            let hold = Hold { by: HoldBy::Pause, why: format!("the rollout is {state}") };
+            Verdict::Wanted { attempts_max: 1, hold: Some(hold) }
         }
-        if purge {
-            self.to_purge.insert(release);
-            self.purge().await;
-        }
-        unfinished
+        Decision::NotApplicable(why) => Verdict::NotApplicable(why.clone()),
+        Decision::Rejected(why) => Verdict::Rejected(why.clone()),
+        Decision::Bad(mark) => Verdict::Rejected(mark.why.clone()),
+        Decision::Withdrawn { reason, .. } => Verdict::Withdrawn(reason.clone()),
+        Decision::Superseded => Verdict::Superseded,
     }
 }
 

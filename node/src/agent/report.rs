@@ -6,7 +6,8 @@
 //! what need not be said again.
 
 use super::Agent;
-use super::fetch::Phase;
+use super::standing::{Standing, Wrong};
+use super::work::Work;
 use crate::mesh::PublishError;
 use crate::state::State;
 use ed25519_dalek::SigningKey;
@@ -14,6 +15,7 @@ use samara_protocol::document::{
     DocumentError, Envelope, Release, ReleaseState, ReleaseWord, Report, one_line,
 };
 use samara_protocol::id::{DocumentId, PeerId, SiteId};
+use samara_protocol::rollout::named_by;
 use samara_protocol::trust::Verified;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,14 +46,29 @@ struct Word {
     rollout: Option<DocumentId>,
     state: ReleaseState,
     reason: String,
+    wrong: Option<Wrong>,
+    written_percent: u64,
     versions: BTreeMap<String, String>,
 }
 
 impl Word {
     /// Whether this was said. How often an install failed, or how many bytes a disk lacks, is no news.
     fn is(&self, state: &str, reason: &str) -> bool {
-        let is_verdict = matches!(self.state, ReleaseState::NotApplicable | ReleaseState::Withdrawn);
+        let is_verdict = matches!(
+            self.state,
+            ReleaseState::NotApplicable | ReleaseState::Withdrawn | ReleaseState::Rejected
+        );
         self.state.as_str() == state && (!is_verdict || self.reason == reason)
+    }
+
+    /// How the program ended that failed; 1 where something else went wrong, 0 where nothing did.
+    fn result_code(&self) -> i64 {
+        use ReleaseState::{Failed, Inconsistent, RolledBack, RollingBack};
+        let is_wrong = matches!(self.state, Failed | Inconsistent | RolledBack | RollingBack);
+        match &self.wrong {
+            Some(Wrong { exit: Some(exit), .. }) => i64::from(*exit),
+            _ => i64::from(is_wrong),
+        }
     }
 
     /// Whether a report said it, in full or in a word.
@@ -96,6 +113,7 @@ impl Reporter {
     /// The report of one of `words`; the others go with it as far as there is room, those that count most first.
     fn make(&self, word: &Word, words: &[Word]) -> Result<Vec<u8>, DocumentError> {
         let (boot, counter) = self.state.next_report();
+        let head = self.state.log_head().ok().filter(|head| head.len > 0);
         let others = words.iter().rev().filter(|other| other.release != word.release).take(OTHERS_MAX);
         let mut others: Vec<_> = others
             .map(|Word { release, state, reason, .. }| {
@@ -110,7 +128,12 @@ impl Reporter {
             reason: word.reason.clone(),
             release: Some(word.release),
             rollout: word.rollout,
-            result_code: i64::from(word.state == ReleaseState::Failed),
+            result_code: word.result_code(),
+            phase: word.wrong.as_ref().map(|wrong| wrong.phase.clone()).unwrap_or_default(),
+            fault: word.wrong.as_ref().map(|wrong| wrong.code.clone()).unwrap_or_default(),
+            written_percent: word.written_percent,
+            log_head: head.map(|head| head.hash),
+            log_len: head.map_or(0, |head| head.len),
             versions: word.versions.clone(),
             ..Report::empty(self.site, self.device)
         };
@@ -119,6 +142,7 @@ impl Reporter {
             match Envelope::unsigned(&report) {
                 Err(DocumentError::TooLarge { .. }) if shorten(&mut others) => {}
                 Err(DocumentError::TooLarge { .. }) if !report.versions.is_empty() => report.versions.clear(),
+                Err(DocumentError::TooLarge { .. }) if report.log_head.take().is_some() => {}
                 made => {
                     let mut envelope = made?;
                     envelope.sign(&self.key);
@@ -168,16 +192,26 @@ impl Agent {
         let word = |release: &&Verified<Release>| {
             let id = release.id();
             let standing = self.standing(&id).filter(|standing| standing.is_reported)?;
-            let named = self.documents.rollouts.values().find(|rollout| rollout.release == id);
+            let named = self.documents.rollouts.values().find(|rollout| named_by(rollout) == id);
             let rollout = self.work.get(&id).map(|work| work.rollout).or(named.map(Verified::id));
             let reason = one_line(&standing.reason, REASON_BYTES_MAX);
-            Some(Word { release: id, rollout, state: standing.state, reason, versions: versions.clone() })
+            let Standing { state, wrong, .. } = standing;
+            let written_percent = self.work.get(&id).map_or(0, Work::written_percent);
+            Some(Word {
+                release: id,
+                rollout,
+                state,
+                reason,
+                wrong,
+                written_percent,
+                versions: versions.clone(),
+            })
         };
         releases.iter().filter_map(word).collect()
     }
 
     /// That a device cannot take the successor of what it has is more than that it has it.
-    fn weight(&self, release: &Verified<Release>) -> (u8, bool) {
+    pub(super) fn weight(&self, release: &Verified<Release>) -> (u8, bool) {
         let state = self.standing(&release.id()).map_or(ReleaseState::Superseded, |standing| standing.state);
         let is_predecessor = |other: &&Verified<Release>| {
             other.number < release.number && other.is_of_channel(release) && self.is_there(&other.id())
@@ -191,7 +225,7 @@ impl Agent {
     }
 
     fn is_there(&self, id: &DocumentId) -> bool {
-        self.work.get(id).is_some_and(|work| work.phase == Phase::Installed)
+        self.work.get(id).is_some_and(|work| work.state().is_in_place())
             || self.aside.get(id).is_some_and(|aside| aside.is_in_place)
     }
 }
@@ -212,7 +246,15 @@ mod tests {
 
     fn word(release: u8, state: ReleaseState, reason: &str) -> Word {
         let release = DocumentId([release; 32]);
-        Word { release, rollout: None, state, reason: reason.into(), versions: BTreeMap::new() }
+        Word {
+            release,
+            rollout: None,
+            state,
+            reason: reason.into(),
+            wrong: None,
+            written_percent: 0,
+            versions: BTreeMap::new(),
+        }
     }
 
     fn reporter(dir: &tempfile::TempDir) -> Reporter {
@@ -283,7 +325,7 @@ mod tests {
         let words = states.map(ReleaseState::as_str).join(" ");
         assert_eq!(
             words,
-            "waiting superseded not_applicable installed withdrawn downloading installing waiting_for_space failed"
+            "waiting aborted superseded not_applicable installed withdrawn downloading installing testing rolling_back rejected waiting_for_space failed rolled_back inconsistent"
         );
     }
 
@@ -316,7 +358,8 @@ mod tests {
         let reporter = reporter(&dir);
         let reason = one_line(&"\u{1b}größe\n\"".repeat(200), REASON_BYTES_MAX);
         let versions = ["pump", "door"].map(|product| (product.repeat(60), "1".repeat(255)));
-        let long = Word { versions: versions.into(), ..word(1, Failed, &reason) };
+        let wrong = Wrong { phase: "rolling_back".into(), code: "artifact".into(), exit: Some(-15) };
+        let long = Word { versions: versions.into(), wrong: Some(wrong), ..word(1, Failed, &reason) };
         let report = |word: &Word, words: &[Word]| report_of(&reporter.make(word, words).unwrap());
         let others: Vec<_> = (2..20).map(|n| word(n, NotApplicable, "for a door")).collect();
         let made = report(&long, &others);

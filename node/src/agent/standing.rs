@@ -1,9 +1,11 @@
 //! Where each release stands here, in one word and a reason: what the status shows and the reports say.
 
 use super::Agent;
-use super::fetch::Phase;
-use samara_protocol::document::ReleaseState;
+use super::work::Work;
+use samara_protocol::document::{ReleaseState, RolloutState};
 use samara_protocol::id::DocumentId;
+use samara_protocol::install::{Fault, State};
+use samara_protocol::rollout::Decision;
 use std::collections::BTreeMap;
 
 /// A release that was decided on and is not to be installed.
@@ -17,16 +19,47 @@ pub(super) struct Aside {
     pub(super) is_in_place: bool,
     /// Whether it was taken back while it was on its way.
     pub(super) was_begun: bool,
+    /// What went wrong, if something did.
+    pub(super) wrong: Option<Wrong>,
+}
+
+/// What went wrong, for the site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wrong {
+    /// In which state of the install.
+    pub(super) phase: String,
+    /// What kind of thing.
+    pub(super) code: String,
+    /// How the program ended, if it was one.
+    pub(super) exit: Option<i32>,
 }
 
 impl Aside {
-    pub(super) fn new(state: ReleaseState, reason: impl Into<String>) -> Self {
-        Self { state, reason: reason.into(), is_in_place: false, was_begun: false }
+    /// What is to be said of a release that is not to be installed; `None` if it is.
+    pub(super) fn of(decision: &Decision) -> Option<Self> {
+        let mut wrong = None;
+        let (state, reason) = match decision {
+            Decision::Install { .. } => return None,
+            Decision::Superseded => (ReleaseState::Superseded, "a later release is wanted".to_owned()),
+            Decision::Withdrawn { reason, .. } => (ReleaseState::Withdrawn, reason.clone()),
+            Decision::Held(RolloutState::Aborted) => {
+                (ReleaseState::Aborted, "the rollout was aborted".to_owned())
+            }
+            Decision::Held(state) => (ReleaseState::Waiting, format!("the rollout is {state}")),
+            Decision::NotApplicable(why) => (ReleaseState::NotApplicable, why.clone()),
+            Decision::Rejected(why) => (ReleaseState::Rejected, why.clone()),
+            Decision::Bad(mark) => {
+                wrong = Some(Wrong { phase: mark.phase.clone(), code: mark.code.clone(), exit: mark.exit });
+                (mark.state, mark.why.clone())
+            }
+        };
+        Some(Self { state, reason, is_in_place: false, was_begun: false, wrong })
     }
 
     /// What is decided against the release outweighs that its bytes are here.
     fn is_verdict(&self) -> bool {
-        matches!(self.state, ReleaseState::NotApplicable | ReleaseState::Withdrawn)
+        use ReleaseState::{Inconsistent, NotApplicable, Rejected, RolledBack, Withdrawn};
+        matches!(self.state, NotApplicable | Withdrawn | Rejected | RolledBack | Inconsistent)
     }
 
     fn reason(&self) -> String {
@@ -39,9 +72,8 @@ impl Aside {
 
     fn is_worth_a_report(&self) -> bool {
         match self.state {
-            ReleaseState::NotApplicable => true,
             ReleaseState::Withdrawn => self.is_in_place || self.was_begun,
-            _ => false,
+            _ => self.is_verdict(),
         }
     }
 }
@@ -53,6 +85,8 @@ pub(super) struct Standing {
     pub(super) reason: String,
     /// Whether the site is told.
     pub(super) is_reported: bool,
+    /// What went wrong, if something did.
+    pub(super) wrong: Option<Wrong>,
 }
 
 impl Agent {
@@ -60,12 +94,15 @@ impl Agent {
     pub(super) fn standing(&self, id: &DocumentId) -> Option<Standing> {
         let aside = self.aside.get(id);
         match (self.work.get(id), aside) {
-            (Some(work), None) => Some(Standing::of_phase(&work.phase)),
-            (Some(work), Some(aside)) if !aside.is_verdict() => Some(Standing::of_phase(&work.phase)),
+            // What goes on to its end is said whatever was decided meanwhile.
+            (Some(work), _) if work.state().is_under_way() => Some(Standing::of(work)),
+            (Some(work), None) => Some(Standing::of(work)),
+            (Some(work), Some(aside)) if !aside.is_verdict() => Some(Standing::of(work)),
             (_, Some(aside)) => Some(Standing {
                 state: aside.state,
                 reason: aside.reason(),
                 is_reported: aside.is_worth_a_report(),
+                wrong: aside.wrong.clone(),
             }),
             (None, None) => None,
         }
@@ -94,15 +131,25 @@ impl Agent {
 }
 
 impl Standing {
-    fn of_phase(phase: &Phase) -> Self {
-        let (state, reason) = match phase {
-            Phase::Downloading => (ReleaseState::Downloading, String::new()),
-            Phase::WaitingForSpace(why) => (ReleaseState::WaitingForSpace, why.clone()),
-            Phase::Closed(why) => (ReleaseState::Failed, why.clone()),
-            Phase::Verified | Phase::Installing => (ReleaseState::Installing, String::new()),
-            Phase::Installed => (ReleaseState::Installed, String::new()),
-            Phase::Failed { why, tries, .. } => (ReleaseState::Failed, format!("{why} (try {tries})")),
+    fn of(work: &Work) -> Self {
+        let machine = &work.machine;
+        let fault = machine.fault().filter(|_| !work.state().is_in_place());
+        let reason = match (work.state(), machine.lacks(), machine.hold()) {
+            (State::WaitingForSpace, Some((needed, available)), _) => {
+                format!("no room on the disk: {needed} bytes are needed, {available} are available")
+            }
+            (State::WaitingForSpace, None, _) => "the disk is full".to_owned(),
+            (state, _, Some(hold)) if state != State::Failed => hold.why.clone(),
+            (State::Downloading | State::Checking | State::Offered, ..) => String::new(),
+            _ => fault.map(|fault| fault.why.clone()).unwrap_or_default(),
         };
-        Self { state, reason, is_reported: true }
+        let state = work.state().word();
+        let is_reported = !matches!(state, ReleaseState::Waiting);
+        let wrong = fault.map(|Fault { phase, code, exit, .. }| Wrong {
+            phase: phase.to_string(),
+            code: code.as_str().to_owned(),
+            exit: *exit,
+        });
+        Self { state, reason, is_reported, wrong }
     }
 }

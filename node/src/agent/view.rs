@@ -1,12 +1,12 @@
 //! The agent's state as the local API shows it.
 
 use super::Agent;
-use super::fetch::Work;
+use super::work::Work;
 use crate::api::{NeighbourView, ReleaseView, StatusView};
 use crate::mesh::MeshView;
 use samara_protocol::document::Release;
 use samara_protocol::geometry::PieceIndex;
-use samara_protocol::trust::Verified;
+use samara_protocol::id::DocumentId;
 use std::collections::BTreeMap;
 
 impl Agent {
@@ -19,6 +19,7 @@ impl Agent {
             neighbours: mesh.neighbours.iter().map(|&peer| NeighbourView { peer }).collect(),
             releases: self.release_views(&mesh),
             alarms: mesh.alarms,
+            explanation: self.explain(),
             ..StatusView::starting(self.parts.device, self.parts.site)
         };
         self.parts.status.send_replace(status);
@@ -27,16 +28,16 @@ impl Agent {
     fn release_views(&self, mesh: &MeshView) -> Vec<ReleaseView> {
         let mut views: Vec<_> = self.work.values().filter_map(|work| self.view_of(work, mesh)).collect();
         for id in self.aside.keys().filter(|id| !self.work.contains_key(id)) {
-            views.extend(self.documents.releases.get(id).and_then(|release| self.bare_view_of(release)));
+            views.extend(self.documents.releases.get(id).and_then(|release| self.bare_view_of(id, release)));
         }
         views
     }
 
     /// A release of which nothing is fetched.
-    fn bare_view_of(&self, release: &Verified<Release>) -> Option<ReleaseView> {
-        let standing = self.standing(&release.id())?;
+    fn bare_view_of(&self, id: &DocumentId, release: &Release) -> Option<ReleaseView> {
+        let standing = self.standing(id)?;
         Some(ReleaseView {
-            id: release.id(),
+            id: *id,
             product: release.product.clone(),
             channel: release.channel.clone(),
             version: release.version.clone(),
@@ -66,7 +67,7 @@ impl Agent {
             };
         }
         let bytes_total = work.blobs.iter().map(|b| b.size).sum();
-        let bare = self.bare_view_of(&work.release)?;
+        let bare = self.bare_view_of(&work.subject.id, &work.subject.release)?;
         Some(ReleaseView { bytes_have, bytes_total, sources, duplicate_bytes, ..bare })
     }
 }

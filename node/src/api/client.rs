@@ -1,8 +1,12 @@
 //! Asking a daemon over its socket.
 
-use super::StatusView;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use super::{RollBackRequest, StatusView};
+use crate::agent::RollBack;
+use crate::state::Linked;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
+use samara_protocol::id::DocumentId;
+use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -29,18 +33,47 @@ pub enum ClientError {
         /// The socket.
         path: std::path::PathBuf,
     },
-    /// Something else than a status came.
+    /// It refuses what was asked for.
+    #[error("{0}")]
+    Refused(String),
+    /// Something else than the answer came.
     #[error("the daemon's answer cannot be read: {0}")]
     Answer(String),
 }
 
 /// The status of the daemon behind `socket`.
 pub async fn status(socket: &Path) -> Result<StatusView, ClientError> {
-    let answer = tokio::time::timeout(ANSWER_TIME_MAX, ask(socket)).await;
-    answer.unwrap_or_else(|_| Err(ClientError::Silent { path: socket.into() }))
+    ask(socket, "GET", "/v1/status", Vec::new()).await
 }
 
-async fn ask(socket: &Path) -> Result<StatusView, ClientError> {
+/// The lines of its log that are kept, oldest first.
+pub async fn log(socket: &Path) -> Result<Vec<Linked>, ClientError> {
+    ask(socket, "GET", "/v1/log", Vec::new()).await
+}
+
+/// Asks it to bring the version before back.
+pub async fn roll_back(socket: &Path, release: Option<DocumentId>) -> Result<RollBack, ClientError> {
+    let body = serde_json::to_vec(&RollBackRequest { release });
+    ask(socket, "POST", "/v1/rollback", body.map_err(|e| ClientError::Answer(e.to_string()))?).await
+}
+
+async fn ask<T: DeserializeOwned>(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<T, ClientError> {
+    let answer = tokio::time::timeout(ANSWER_TIME_MAX, exchange(socket, method, path, body)).await;
+    let bytes = answer.unwrap_or_else(|_| Err(ClientError::Silent { path: socket.into() }))?;
+    serde_json::from_slice(&bytes).map_err(|e| ClientError::Answer(e.to_string()))
+}
+
+async fn exchange(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<bytes::Bytes, ClientError> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|cause| ClientError::Unreachable { path: socket.into(), cause })?;
@@ -48,10 +81,19 @@ async fn ask(socket: &Path) -> Result<StatusView, ClientError> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| wrong(&e))?;
     let connection = tokio::spawn(connection);
-    let request =
-        hyper::Request::get("/v1/status").header("host", "localhost").body(Empty::<bytes::Bytes>::new());
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Full::<bytes::Bytes>::from(body));
     let response = sender.send_request(request.map_err(|e| wrong(&e))?).await.map_err(|e| wrong(&e))?;
+    let status = response.status();
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|e| wrong(&e))?;
     connection.abort();
-    serde_json::from_slice(&body.to_bytes()).map_err(|e| wrong(&e))
+    let bytes = body.to_bytes();
+    match status.is_success() {
+        true => Ok(bytes),
+        false => Err(ClientError::Refused(String::from_utf8_lossy(&bytes).into_owned())),
+    }
 }

@@ -23,6 +23,19 @@ pub struct StatusView {
     pub releases: Vec<ReleaseView>,
     /// Things that people should look at.
     pub alarms: Vec<Alarm>,
+    /// Why it is, or is not, updating now.
+    pub explanation: Explanation,
+}
+
+/// Why a device is, or is not, updating now.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Explanation {
+    /// One sentence.
+    pub text: String,
+    /// Of which release it speaks.
+    pub release: Option<DocumentId>,
+    /// When something happens next, if that is known.
+    pub changes_in_seconds: Option<u64>,
 }
 
 impl StatusView {
@@ -36,6 +49,10 @@ impl StatusView {
             neighbours: Vec::new(),
             releases: Vec::new(),
             alarms: Vec::new(),
+            explanation: Explanation {
+                text: "The daemon has just started, and looks at what is on disk.".into(),
+                ..Explanation::default()
+            },
         }
     }
 }

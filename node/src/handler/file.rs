@@ -1,38 +1,39 @@
 //! A file: written whole beside its destination.
 
-use super::copy::{Copier, Source};
-use super::place::{NEW, Place};
-use super::{InstallError, Staged};
-use samara_protocol::document::BlobRef;
+use super::place::{NEW, PART, Place};
+use super::{Handler, InstallError, Site, copy_verified, single, space};
+use samara_protocol::document::Artifact;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 
-/// Writes the file, unless the very same one is in place.
-pub(super) fn stage(
-    place: &Place,
-    mode: u32,
-    data: &BlobRef,
-    source: &dyn Source,
-) -> Result<Staged, InstallError> {
-    if is_in_place(place, mode, data) {
-        return Ok(Staged::InPlace);
-    }
-    let disk = place.disk();
-    let file = place.create_file(&place.beside(NEW)).map_err(&disk)?;
-    let mut copier = Copier::new(source, data.content);
-    copier.write(data.size, &file, place.shown())?;
-    copier.finish()?;
-    file.set_permissions(Permissions::from_mode(mode)).map_err(&disk)?;
-    file.sync_all().map_err(&disk)?;
-    Ok(Staged::New)
-}
+/// Permissions of a file whose artifact says none.
+const FILE_MODE: u32 = 0o644;
 
-/// A file that cannot be read is not the right one.
-fn is_in_place(place: &Place, mode: u32, data: &BlobRef) -> bool {
-    let Some((mut file, mode_there)) = place.file_in_place() else { return false };
-    if mode_there != mode || !file.metadata().is_ok_and(|meta| meta.len() == data.size) {
-        return false;
+pub(super) struct FileHandler;
+
+impl Handler for FileHandler {
+    fn check(&self, _: &Site, artifact: &Artifact) -> Result<(), InstallError> {
+        single(artifact).map(drop)
     }
-    let mut hasher = blake3::Hasher::new();
-    std::io::copy(&mut file, &mut hasher).is_ok() && hasher.finalize().as_bytes() == &data.content.0
+
+    fn bytes_needed(&self, _: &Site, artifact: &Artifact) -> u64 {
+        space::of_file(artifact.installed.size)
+    }
+
+    fn is_in_place(&self, _: &Site, place: &Place, artifact: &Artifact) -> bool {
+        let mode = artifact.mode.unwrap_or(FILE_MODE);
+        single(artifact)
+            .is_ok_and(|data| place.file_in_place().is_some() && place.is_file_of(place.name(), mode, data))
+    }
+
+    fn stage(&self, site: &Site, artifact: &Artifact, place: &Place) -> Result<u64, InstallError> {
+        let (disk, data) = (place.disk(), single(artifact)?);
+        let (part, new) = (place.beside(PART), place.beside(NEW));
+        let file = place.create_file(&part).map_err(&disk)?;
+        copy_verified(site, data, &file, place.shown())?;
+        file.set_permissions(Permissions::from_mode(artifact.mode.unwrap_or(FILE_MODE))).map_err(&disk)?;
+        place.sync_file(&file, &part).map_err(&disk)?;
+        place.rename(&part, &new).and_then(|()| place.sync()).map_err(&disk)?;
+        Ok(data.size)
+    }
 }

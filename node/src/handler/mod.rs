@@ -1,163 +1,232 @@
-//! Placing an artifact: all is checked first, staged beside its destination, hashed while it is copied, switched at
-//! once.
-//!
-//! What cannot be placed is refused before anything is written, and names why. The previous version is kept, one
-//! deep. An install may be cut anywhere and repeated: what it finds on disk says what is left to do.
+//! From the bytes of a release to what runs: one interface for all kinds of artifacts, one file for each kind.
 //!
 //! ```text
-//! ROOT/DEST                 a file, or a link to the tree's version
-//! ROOT/DEST.samara-previous what was there before
-//! ROOT/DEST.samara-HASH     a tree's version
-//! ROOT/DEST.samara-new      being written; removed at the next try
-//! ROOT/DEST.samara-kept     what was in place, while it is replaced
+//! check     refuses what cannot be placed, and changes nothing
+//! stage     writes beside the destination, durably, hashing what it writes; the destination is untouched
+//! activate  the switch, at once
+//! undo      back to what was there before: after a stage, after an activate, in the middle of one, twice
+//! commit    what was in place becomes the previous version; what is older goes
+//! ```
+//! A release stages all its artifacts, activates them in order, and then either commits them all or undoes them all
+//! in reverse. Each function may be cut at any point and be called again: what it finds on disk says what is left to
+//! do, nothing is remembered elsewhere.
+//!
+//! ```text
+//! ROOT/DEST                 a file, or a link into a version
+//! ROOT/DEST.samara-previous what was there before the last commit
+//! ROOT/DEST.samara-HASH     a version, whole
+//! ROOT/DEST.samara-part     being written
+//! ROOT/DEST.samara-new      staged, whole
+//! ROOT/DEST.samara-kept     what was in place before an activation that is not committed
 //! ```
 //! This module knows no network and no store: bytes come from a [`Source`].
 
+mod binary;
+mod config;
 mod copy;
+mod error;
 mod file;
 mod fuse;
 mod place;
+mod restart;
+mod script;
+mod space;
 mod switch;
 mod tree;
 
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use tests::fixture;
+
 pub use copy::Source;
+pub use error::InstallError;
 
-use crate::mesh::store::StoreError;
+use copy::Copier;
 use place::Place;
-use samara_protocol::artifact::{FILE_LIST_BYTES_MAX, FileList, PathFault};
-use samara_protocol::document::{Artifact, ArtifactKind, BlobRef, Representation};
-use samara_protocol::id::ContentHash;
-use samara_protocol::trust::BelowSecurityFloor;
-use std::path::{Path, PathBuf};
+use samara_protocol::document::{Artifact, ArtifactKind, BlobRef};
+use samara_protocol::id::DocumentId;
+use std::fs::File;
+use std::path::Path;
 
-/// Permissions of a file whose artifact says none.
-const FILE_MODE: u32 = 0o644;
-
-/// Why an artifact was not placed. What was there before is still there.
-#[derive(Debug, thiserror::Error)]
-pub enum InstallError {
-    /// A path that leaves its place, or cannot be one.
-    #[error("destination {path:?} {fault}")]
-    Destination {
-        /// Which.
-        path: String,
-        /// What is wrong.
-        fault: PathFault,
-    },
-    /// A symbolic link, or something else that is no directory, on the way to the destination.
-    #[error("{path} on the way to the destination is a symbolic link, or no directory")]
-    Way {
-        /// Which.
-        path: PathBuf,
-    },
-    /// Something that Samara did not place.
-    #[error("{path} is {what} that Samara did not place: move it away, or choose another destination")]
-    Occupied {
-        /// Where.
-        path: PathBuf,
-        /// What it is.
-        what: &'static str,
-    },
-    /// A file list that does not fit.
-    #[error("the file list cannot be used: {0}")]
-    FileList(String),
-    /// Nothing in it that this version can place.
-    #[error("the artifact has no plain representation")]
-    Representation,
-    /// The copied bytes are not the content; nothing of them was activated.
-    #[error("the bytes that were copied are not those of {content}")]
-    WrongBytes {
-        /// What they should be.
-        content: ContentHash,
-    },
-    /// The bytes could not be had.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The disk.
-    #[error("cannot write {path}: {source}")]
-    Disk {
-        /// What.
-        path: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
-    /// What is installed here has raised the floor meanwhile.
-    #[error(transparent)]
-    BelowSecurityFloor(#[from] BelowSecurityFloor),
-    /// The journal.
-    #[error("the journal failed: {0}")]
-    Journal(String),
+/// Where and for what a handler works.
+pub struct Site<'a> {
+    /// Every destination lies below it.
+    pub root: &'a Path,
+    /// Where the bytes of contents come from.
+    pub source: &'a dyn Source,
+    /// A directory of the daemon's own, outside the root: programs of a release lie here while they run.
+    pub private: &'a Path,
+    /// The release that the artifacts are of.
+    pub release: DocumentId,
+    /// Its version, for programs.
+    pub version: &'a str,
+    /// The version that was in place before, for programs; empty if none was.
+    pub version_before: &'a str,
 }
 
-/// What is there after staging.
-enum Staged {
-    /// All that is needed stands as `new`.
+/// What staging cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Staged {
+    /// Bytes of files written to the install root; 0 if the destination is as it should be already.
+    pub bytes_written: u64,
+}
+
+/// What the file system says of an artifact's destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// The artifact is in place, whole.
     New,
-    /// The destination is as it should be.
-    InPlace,
+    /// Something else, or nothing.
+    Other,
 }
 
-/// Refuses what [`install`] would refuse, and changes nothing.
-pub fn check(root: &Path, artifact: &Artifact, source: &dyn Source) -> Result<(), InstallError> {
-    Place::look(root, &artifact.destination)?;
-    read_list(artifact, source).map(drop)
+/// One kind of artifact. What a kind does not say for itself is the same for all: the switch of a name.
+trait Handler: Sync {
+    /// What this kind can refuse before anything is written, beside a destination that cannot be used.
+    fn check(&self, site: &Site, artifact: &Artifact) -> Result<(), InstallError>;
+
+    /// Bytes that staging would write.
+    fn bytes_needed(&self, site: &Site, artifact: &Artifact) -> u64;
+
+    /// Whether the destination is as it should be.
+    fn is_in_place(&self, site: &Site, place: &Place, artifact: &Artifact) -> bool;
+
+    /// Leaves what is to be switched in as `new`, durably. Says how many bytes were written.
+    fn stage(&self, site: &Site, artifact: &Artifact, place: &Place) -> Result<u64, InstallError>;
+
+    /// Puts what is staged into its place, with all that belongs to it.
+    fn activate(&self, site: &Site, artifact: &Artifact, place: &Place) -> Result<(), InstallError> {
+        self.switch(site, artifact, place)
+    }
+
+    /// Takes that back.
+    fn undo(&self, _: &Site, _: &Artifact, place: &Place) -> Result<(), InstallError> {
+        switch::undo(place).map_err(place.disk())
+    }
+
+    /// The switch alone; done already if nothing is staged and the destination is as it should be.
+    fn switch(&self, site: &Site, artifact: &Artifact, place: &Place) -> Result<(), InstallError> {
+        if switch::is_staged(place) {
+            return switch::activate(place).map_err(place.disk());
+        }
+        if self.is_in_place(site, place, artifact) {
+            return Ok(());
+        }
+        Err(InstallError::NotStaged { path: place.shown().into() })
+    }
 }
 
-/// Places one artifact. What is in place already is left alone.
-pub fn install(root: &Path, artifact: &Artifact, source: &dyn Source) -> Result<(), InstallError> {
-    Place::look(root, &artifact.destination)?;
-    let (plain, list) = read_list(artifact, source)?;
-    let place = Place::make(root, &artifact.destination)?;
-    let disk = place.disk();
-    switch::settle(&place).map_err(&disk)?;
-    let staged = match &list {
-        None => file::stage(&place, artifact.mode.unwrap_or(FILE_MODE), &plain.data, source),
-        Some(list) => tree::stage(&place, artifact.installed.hash, list, source),
-    };
-    let switched = staged.and_then(|staged| match staged {
-        Staged::New => switch::switch(&place).map_err(&disk),
-        Staged::InPlace => Ok(()),
-    });
-    if switched.is_err() {
+fn handler(artifact: &Artifact) -> &'static dyn Handler {
+    match artifact.kind {
+        ArtifactKind::File => &file::FileHandler,
+        ArtifactKind::Tree => &tree::TreeHandler,
+        ArtifactKind::Config => &config::ConfigHandler,
+        ArtifactKind::Binary => &binary::BinaryHandler,
+        ArtifactKind::Script => &script::ScriptHandler,
+    }
+}
+
+/// Refuses what could not be staged, and changes nothing.
+pub fn check(site: &Site, artifact: &Artifact) -> Result<(), InstallError> {
+    Place::look(site.root, &artifact.destination)?;
+    handler(artifact).check(site, artifact)
+}
+
+/// Bytes that staging would take on the disk of the install root, at most. Of a tree whose list is not there yet it is
+/// the least.
+pub fn bytes_needed(site: &Site, artifact: &Artifact) -> u64 {
+    match evidence(site, artifact) {
+        Evidence::New => 0,
+        Evidence::Other => handler(artifact).bytes_needed(site, artifact),
+    }
+}
+
+/// Writes all that [`activate`] needs beside the destination, durably, unless the destination is as it should be. An
+/// activation that was never committed is undone first. What fails leaves nothing behind.
+pub fn stage(site: &Site, artifact: &Artifact) -> Result<Staged, InstallError> {
+    let handler = handler(artifact);
+    check(site, artifact)?;
+    undo(site, artifact)?;
+    let place = Place::make(site.root, &artifact.destination)?;
+    if handler.is_in_place(site, &place, artifact) {
+        return Ok(Staged { bytes_written: 0 });
+    }
+    let staged = handler.stage(site, artifact, &place);
+    if staged.is_err() {
         // The first error counts; what cannot be tidied up now is at the next try.
-        let _ = switch::settle(&place).and_then(|()| switch::forget_older(&place));
-        return switched;
+        let _ = switch::undo(&place);
     }
-    switch::forget_older(&place).map_err(&disk)
+    staged.map(|bytes_written| Staged { bytes_written })
 }
 
-/// The bytes' representation, and of a tree the list that cuts them into files.
-fn read_list<'a>(
-    artifact: &'a Artifact,
-    source: &dyn Source,
-) -> Result<(&'a Representation, Option<FileList>), InstallError> {
-    let plain = artifact.plain().ok_or(InstallError::Representation)?;
-    let blob = match (artifact.kind, &plain.list) {
-        (ArtifactKind::File, None) => return Ok((plain, None)),
-        (ArtifactKind::Tree, Some(blob)) => blob,
-        (ArtifactKind::File, Some(_)) => return Err(InstallError::FileList("a file has none".into())),
-        (ArtifactKind::Tree, None) => return Err(InstallError::FileList("it is missing".into())),
-    };
-    if blob.size > FILE_LIST_BYTES_MAX as u64 {
-        return Err(InstallError::FileList(format!("it has {} bytes", blob.size)));
-    }
-    let mut copier = copy::Copier::new(source, blob.content);
-    let bytes = copier.read(blob.size)?;
-    copier.finish()?;
-    let list = FileList::decode(&bytes).map_err(|e| InstallError::FileList(e.to_string()))?;
-    check_list(&list, &plain.data)?;
-    Ok((plain, Some(list)))
+/// Puts what is staged into its place, and lets what runs it take it up.
+pub fn activate(site: &Site, artifact: &Artifact) -> Result<(), InstallError> {
+    let place = Place::make(site.root, &artifact.destination)?;
+    handler(artifact).activate(site, artifact, &place)
 }
 
-fn check_list(list: &FileList, data: &BlobRef) -> Result<(), InstallError> {
-    if (list.content, list.size) == (data.content, data.size) {
+/// Goes back to what was in place before [`activate`], and removes what [`stage`] wrote. Where nothing was activated,
+/// or all of it is committed, what is in place stays.
+pub fn undo(site: &Site, artifact: &Artifact) -> Result<(), InstallError> {
+    let Some(place) = Place::find(site.root, &artifact.destination)? else { return Ok(()) };
+    handler(artifact).undo(site, artifact, &place)
+}
+
+/// Makes what was in place before [`activate`] the previous version, and forgets what is older.
+pub fn commit(site: &Site, artifact: &Artifact) -> Result<(), InstallError> {
+    let Some(place) = Place::find(site.root, &artifact.destination)? else { return Ok(()) };
+    switch::commit(&place).map_err(place.disk())
+}
+
+/// Puts the previous version back into its place although what replaced it is committed: `artifact` is what that
+/// version was of. What is in place becomes the previous version.
+pub fn bring_back(site: &Site, artifact: &Artifact) -> Result<(), InstallError> {
+    let place = Place::make(site.root, &artifact.destination)?;
+    let is_begun = switch::is_staged(&place) || switch::is_kept(&place);
+    if !is_begun && handler(artifact).is_in_place(site, &place, artifact) {
         return Ok(());
     }
-    Err(InstallError::FileList(format!(
-        "it cuts {} bytes of {}, the release has {} bytes of {}",
-        list.size, list.content, data.size, data.content
-    )))
+    if !is_begun {
+        switch::stage_previous(&place).map_err(place.disk())?;
+    }
+    handler(artifact).activate(site, artifact, &place)?;
+    switch::commit(&place).map_err(place.disk())
+}
+
+/// What is in place, read from the disk.
+pub fn evidence(site: &Site, artifact: &Artifact) -> Evidence {
+    match Place::find(site.root, &artifact.destination) {
+        Ok(Some(place)) if handler(artifact).is_in_place(site, &place, artifact) => Evidence::New,
+        _ => Evidence::Other,
+    }
+}
+
+/// The bytes of an artifact that is one content.
+fn single(artifact: &Artifact) -> Result<&BlobRef, InstallError> {
+    let plain = artifact.plain().ok_or(InstallError::Representation)?;
+    match plain.list {
+        None => Ok(&plain.data),
+        Some(_) => Err(InstallError::FileList(format!("a {} has none", artifact.kind.as_str()))),
+    }
+}
+
+/// Writes a content to a file, known to people as `shown`, and hashes it on the way.
+pub(crate) fn copy_verified(
+    site: &Site,
+    data: &BlobRef,
+    file: &File,
+    shown: &Path,
+) -> Result<(), InstallError> {
+    let mut copier = Copier::new(site.source, data.content);
+    copier.write(data.size, file, shown)?;
+    copier.finish()
+}
+
+/// Reads a content into memory, and hashes it on the way.
+fn read_verified(site: &Site, data: &BlobRef) -> Result<Vec<u8>, InstallError> {
+    let mut copier = Copier::new(site.source, data.content);
+    let bytes = copier.read(data.size)?;
+    copier.finish().map(|()| bytes)
 }

@@ -5,25 +5,35 @@
 use super::{InstallError, fuse};
 use crate::durable;
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, MetadataExt as _, OpenOptions, Permissions, PermissionsExt as _};
-use rustix::fs::{Mode, OFlags, RenameFlags};
+use cap_std::fs::{
+    Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _, Permissions, PermissionsExt as _,
+};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use samara_protocol::artifact::{DESTINATION_NAME_MAX, safe_destination};
+use samara_protocol::document::BlobRef;
 use samara_protocol::id::ContentHash;
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Suffix of what is being written.
+pub(super) const PART: &str = ".samara-part";
+/// Suffix of what is whole and waits to be switched in.
 pub(super) const NEW: &str = ".samara-new";
-/// Suffix of a second name of what is in place, until it is the previous version.
+/// Suffix of what was in place before an activation that is not committed.
 pub(super) const KEPT: &str = ".samara-kept";
 /// Suffix of what was there before.
 pub(super) const PREVIOUS: &str = ".samara-previous";
-/// Suffix of a tree's version, followed by its hash.
-const VERSION: &str = ".samara-";
+/// Suffix of the mark that what runs a program must be restarted.
+pub(super) const RESTART: &str = ".samara-restart";
+/// With what all names of Samara's own beside a destination begin.
+pub(super) const OWN: &str = ".samara";
+/// Suffixes of a version, followed by its hash. Versions of one hash can lie beside each other: the previous one, as its
+/// program left it, and the one before an activation stay until neither name stands for them.
+const VERSIONS: [&str; 3] = [".samara-", ".samara+", ".samara="];
 // The longest name that file systems know holds a destination's with the longest suffix.
-const _: () = assert!(DESTINATION_NAME_MAX + VERSION.len() + 64 == 255);
+const _: () = assert!(DESTINATION_NAME_MAX + VERSIONS[0].len() + 64 == 255);
 
 /// A name in an open directory below the install root.
 pub(super) struct Place {
@@ -42,13 +52,18 @@ enum Missing {
 impl Place {
     /// Refuses a destination that cannot be used, and changes nothing. `None`: its directory does not exist yet.
     pub(super) fn look(root: &Path, destination: &str) -> Result<Option<Self>, InstallError> {
-        safe_destination(destination)
-            .map_err(|fault| InstallError::Destination { path: destination.into(), fault })?;
-        let place = Self::walk(root, destination, Missing::Stop)?;
+        let place = Self::find(root, destination)?;
         if let Some(place) = &place {
             place.refuse_occupied()?;
         }
         Ok(place)
+    }
+
+    /// Opens a destination, whatever is there. `None`: its directory does not exist.
+    pub(super) fn find(root: &Path, destination: &str) -> Result<Option<Self>, InstallError> {
+        safe_destination(destination)
+            .map_err(|fault| InstallError::Destination { path: destination.into(), fault })?;
+        Self::walk(root, destination, Missing::Stop)
     }
 
     /// Opens a destination that [`Place::look`] did not refuse; what is missing on the way is made, durably.
@@ -118,27 +133,44 @@ impl Place {
         format!("{}{suffix}", self.name)
     }
 
-    /// Name of a tree's version.
-    pub(super) fn version(&self, hash: ContentHash) -> String {
-        format!("{}{VERSION}{hash}", self.name)
+    /// A name for a version that no version has; the third is free when the previous one and the one in place have
+    /// the others.
+    pub(super) fn version_unused(&self, hash: ContentHash) -> String {
+        let names = VERSIONS.map(|suffix| format!("{}{suffix}{hash}", self.name));
+        let [.., last] = &names;
+        names.iter().find(|name| !self.exists(name)).unwrap_or(last).clone()
     }
 
-    /// The tree's version that the destination links to.
+    /// Whether that is the name of a version of this hash.
+    pub(super) fn is_version_of(&self, name: &str, hash: ContentHash) -> bool {
+        self.hash_of(name) == Some(hash)
+    }
+
+    fn hash_of(&self, version: &str) -> Option<ContentHash> {
+        let suffix = version.strip_prefix(self.name.as_str())?;
+        VERSIONS.iter().find_map(|mark| suffix.strip_prefix(mark)?.parse().ok())
+    }
+
+    /// The version that the destination links to.
     pub(super) fn version_in_place(&self) -> Option<String> {
         self.version_at(&self.name)
     }
 
-    /// The tree's version that a name links to.
+    /// The version that a name links to: of a tree all of it, of a program the file in it.
     pub(super) fn version_at(&self, name: &str) -> Option<String> {
-        let to = self.dir.read_link_contents(name).ok()?;
-        let to = to.to_str()?;
-        let hash = to.strip_prefix(self.name.as_str())?.strip_prefix(VERSION)?;
-        hash.parse::<ContentHash>().ok().map(|_| to.to_owned())
+        let to = self.link_at(name)?;
+        let version = to.strip_suffix(&self.name).and_then(|to| to.strip_suffix('/')).unwrap_or(&to);
+        self.hash_of(version).map(|_| version.to_owned())
+    }
+
+    /// What a link of that name leads to.
+    pub(super) fn link_at(&self, name: &str) -> Option<String> {
+        self.dir.read_link_contents(name).ok()?.into_os_string().into_string().ok()
     }
 
     /// Everything of Samara's own beside the destination.
     pub(super) fn own_names(&self) -> io::Result<Vec<String>> {
-        let prefix = self.beside(VERSION);
+        let prefix = self.beside(OWN);
         let names = self.dir.entries()?.map(|entry| Ok(entry?.file_name().into_string().ok()));
         let names: Vec<Option<String>> = names.collect::<io::Result<_>>()?;
         Ok(names.into_iter().flatten().filter(|name| name.starts_with(&prefix)).collect())
@@ -162,46 +194,63 @@ impl Place {
 
     /// The regular file at the destination with its permissions, if there is one that can be read.
     pub(super) fn file_in_place(&self) -> Option<(File, u32)> {
-        let meta = self.dir.symlink_metadata(&self.name).ok().filter(|meta| meta.is_file())?;
-        let file = self.dir.open(&self.name).ok()?;
+        let meta = self.dir.symlink_metadata(&self.name).ok()?;
+        if meta.is_file() { self.open_file(&self.name) } else { None }
+    }
+
+    /// Whether a path leads to a regular file with these permissions and bytes, all of which are read. One that cannot
+    /// be read is not the right one.
+    pub(super) fn is_file_of(&self, path: &str, mode: u32, data: &BlobRef) -> bool {
+        let Some((mut file, mode_there)) = self.open_file(path) else { return false };
+        if mode_there != mode || !file.metadata().is_ok_and(|meta| meta.len() == data.size) {
+            return false;
+        }
+        let mut hasher = blake3::Hasher::new();
+        io::copy(&mut file, &mut hasher).is_ok() && hasher.finalize().as_bytes() == &data.content.0
+    }
+
+    /// All of a regular file, or an error if it has more bytes than it may.
+    pub(super) fn read(&self, name: &str, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let (file, _) = self.open_file(name).ok_or(ErrorKind::NotFound)?;
+        let mut bytes = Vec::new();
+        file.take(bytes_max + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > bytes_max { Err(ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+    }
+
+    fn open_file(&self, path: &str) -> Option<(File, u32)> {
+        // Without waiting for who else has a pipe open.
+        let mut options = OpenOptions::new();
+        let file =
+            self.dir.open_with(path, options.read(true).custom_flags(OFlags::NONBLOCK.bits() as i32)).ok()?;
+        let meta = file.metadata().ok().filter(Metadata::is_file)?;
         Some((file.into_std(), meta.permissions().mode() & 0o7777))
     }
 
     pub(super) fn create_file(&self, name: &str) -> io::Result<File> {
-        fuse::point()?;
+        fuse::change("create", [name, ""])?;
         create_file(&self.dir, name)
     }
 
     pub(super) fn create_dir(&self, name: &str) -> io::Result<Dir> {
-        fuse::point()?;
+        fuse::change("create", [name, ""])?;
         self.dir.create_dir(name)?;
         self.dir.open_dir(name)
     }
 
     pub(super) fn symlink(&self, to: &str, name: &str) -> io::Result<()> {
-        fuse::point()?;
+        fuse::change("symlink", [to, name])?;
         self.dir.symlink(to, name)
     }
 
     /// A second name for a file, or for a link itself.
     pub(super) fn link(&self, name: &str, second: &str) -> io::Result<()> {
-        fuse::point()?;
+        fuse::change("link", [name, second])?;
         self.dir.hard_link(name, &self.dir, second)
     }
 
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fuse::point()?;
+        fuse::change("rename", [from, to])?;
         self.dir.rename(from, &self.dir, to)
-    }
-
-    /// Exchanges two names at once; `false` where the kernel or the file system cannot.
-    pub(super) fn exchange(&self, one: &str, other: &str) -> io::Result<bool> {
-        fuse::point()?;
-        match rustix::fs::renameat_with(&self.dir, one, &self.dir, other, RenameFlags::EXCHANGE) {
-            Ok(()) => Ok(true),
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Removes something, whatever it is, if it is there.
@@ -210,7 +259,7 @@ impl Place {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             meta => meta?,
         };
-        fuse::point()?;
+        fuse::change("remove", [name, ""])?;
         if !meta.is_dir() {
             return self.dir.remove_file(name);
         }
@@ -223,9 +272,21 @@ impl Place {
         }
     }
 
+    /// Makes a new file durable, but not its name.
+    pub(super) fn sync_file(&self, file: &File, name: &str) -> io::Result<()> {
+        file.sync_all()?;
+        self.is_synced(name);
+        Ok(())
+    }
+
+    /// All that is in a new directory of this name is durable.
+    pub(super) fn is_synced(&self, name: &str) {
+        fuse::synced(self.shown.parent(), name);
+    }
+
     /// Makes the changes so far durable.
     pub(super) fn sync(&self) -> io::Result<()> {
-        fuse::point()?;
+        fuse::change("sync", ["", ""])?;
         sync_dir(&self.dir)
     }
 }

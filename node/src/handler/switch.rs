@@ -1,56 +1,113 @@
-//! The switch from one version to the next, the same for a file and for the link to a tree.
+//! The switch from one version to the next and back, the same for all kinds.
 //!
 //! ```text
-//!              DEST  kept  previous
-//! before        B     -       A
-//! 1. link       B     B       A       a second name: the old version cannot be lost
-//! 2. rename     C     B       A       the switch: DEST always names a whole version
-//! 3. rename     C     -       B
+//!                DEST  new  kept  previous
+//! staged          B     C    -       A
+//! activate
+//!   1. link       B     C    B       A       a second name: the old version cannot be lost
+//!   2. rename     C     -    B       A       the switch: DEST always names a whole version
+//! commit
+//!   3. rename     C     -    -       B
+//! undo, instead of 3
+//!   3. rename     B     -    -       A       exactly what was there
 //! ```
-//! What a crash leaves says itself how far it came: `kept` is what is in place (before 2) or it is not (after 2).
+//! Where nothing was in place, `kept` is a link to [`NOTHING`], and undo removes DEST. What a crash leaves says itself
+//! how far it came: without `kept` nothing is under way; `kept` that is what is in place stands before 2; any other
+//! `kept` after it.
 
-use super::place::{KEPT, NEW, PREVIOUS, Place};
+use super::place::{KEPT, NEW, PART, PREVIOUS, Place, RESTART};
 use std::io;
 
-/// Ends what a crash has cut: nothing is half-written, and the previous version is what was there before.
-pub(super) fn settle(place: &Place) -> io::Result<()> {
-    place.remove(&place.beside(NEW))?;
+/// What `kept` links to where nothing was in place.
+const NOTHING: &str = ".samara-nothing";
+
+/// Whether something whole waits to be activated.
+pub(super) fn is_staged(place: &Place) -> bool {
+    place.exists(&place.beside(NEW))
+}
+
+/// Whether an activation was begun that is neither committed nor undone.
+pub(super) fn is_kept(place: &Place) -> bool {
+    place.exists(&place.beside(KEPT))
+}
+
+/// Whether it came as far as the switch.
+pub(super) fn is_switched(place: &Place) -> bool {
     let kept = place.beside(KEPT);
-    if place.is_same(&kept, place.name()) {
-        place.remove(&kept)
-    } else if place.exists(&kept) {
-        keep_as_previous(place)
+    if keeps_nothing(place) {
+        place.exists(place.name())
     } else {
-        Ok(())
+        is_kept(place) && !place.is_same(&kept, place.name())
     }
 }
 
-/// Puts what was written as `new` into its place.
-pub(super) fn switch(place: &Place) -> io::Result<()> {
-    let is_replaced = place.exists(place.name());
-    if is_replaced {
-        place.link(place.name(), &place.beside(KEPT))?;
-        place.sync()?;
-    }
-    place.rename(&place.beside(NEW), place.name())?;
-    place.sync()?;
-    if is_replaced { keep_as_previous(place) } else { Ok(()) }
-}
-
-fn keep_as_previous(place: &Place) -> io::Result<()> {
+/// Gives what is in place its second name, durably: an activation is begun.
+pub(super) fn keep(place: &Place) -> io::Result<()> {
     let kept = place.beside(KEPT);
-    place.rename(&kept, &place.beside(PREVIOUS))?;
-    // A rename between two names of one file does nothing; somebody may have linked the previous version back.
-    place.remove(&kept)?;
+    if !place.exists(&kept) {
+        if place.exists(place.name()) {
+            place.link(place.name(), &kept)?;
+        } else {
+            place.symlink(NOTHING, &kept)?;
+        }
+    }
     place.sync()
 }
 
-/// Removes the tree's versions that are neither in place nor the previous one.
-pub(super) fn forget_older(place: &Place) -> io::Result<()> {
-    let previous = place.beside(PREVIOUS);
-    let kept = [Some(previous.clone()), place.version_at(&previous), place.version_in_place()];
+/// Puts what is staged into its place.
+pub(super) fn activate(place: &Place) -> io::Result<()> {
+    keep(place)?;
+    place.rename(&place.beside(NEW), place.name())?;
+    place.sync()
+}
+
+/// Gives the previous version a name as if it had been staged.
+pub(super) fn stage_previous(place: &Place) -> io::Result<()> {
+    place.link(&place.beside(PREVIOUS), &place.beside(NEW))?;
+    place.sync()
+}
+
+/// Puts back what was in place before the activation, and removes all that was staged.
+pub(super) fn undo(place: &Place) -> io::Result<()> {
+    place.remove(&place.beside(NEW))?;
+    place.remove(&place.beside(PART))?;
+    let kept = place.beside(KEPT);
+    if keeps_nothing(place) {
+        place.remove(place.name())?;
+        // Durable before the mark goes: without it what is in place would seem to be committed.
+        place.sync()?;
+    } else if place.exists(&kept) {
+        place.rename(&kept, place.name())?;
+    }
+    // A rename between two names of one file does nothing.
+    place.remove(&kept)?;
+    place.sync()?;
+    forget_unnamed(place)
+}
+
+/// What was in place before the activation becomes the previous version.
+pub(super) fn commit(place: &Place) -> io::Result<()> {
+    let kept = place.beside(KEPT);
+    if place.exists(&kept) && !keeps_nothing(place) && !place.is_same(&kept, place.name()) {
+        place.rename(&kept, &place.beside(PREVIOUS))?;
+    }
+    // A rename between two names of one file does nothing; somebody may have linked the previous version back.
+    place.remove(&kept)?;
+    place.sync()?;
+    forget_unnamed(place)
+}
+
+fn keeps_nothing(place: &Place) -> bool {
+    place.link_at(&place.beside(KEPT)).is_some_and(|to| to == NOTHING)
+}
+
+/// Removes the versions that no name stands for.
+fn forget_unnamed(place: &Place) -> io::Result<()> {
+    let named = [NEW, KEPT, PREVIOUS, RESTART].map(|suffix| place.beside(suffix));
+    let links = named.iter().map(String::as_str).chain([place.name()]);
+    let used: Vec<String> = links.filter_map(|name| place.version_at(name)).collect();
     let names = place.own_names()?;
-    let old: Vec<_> = names.iter().filter(|name| !kept.iter().flatten().any(|kept| kept == *name)).collect();
+    let old: Vec<_> = names.iter().filter(|name| !named.contains(name) && !used.contains(name)).collect();
     for name in &old {
         place.remove(name)?;
     }

@@ -7,7 +7,9 @@
 mod error;
 mod handle;
 pub mod identity;
+mod journal;
 mod lock;
+mod log;
 mod open;
 mod site;
 
@@ -15,15 +17,16 @@ mod site;
 mod tests;
 
 pub use error::StateError;
+pub use journal::{Row, Transition};
+pub use log::{LINES_MAX, Linked, LogHead, LogLine, is_unbroken};
 
 use handle::Handle;
 use lock::DirLock;
 use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition};
-use samara_protocol::document::Release;
 use samara_protocol::geometry::PieceIndex;
 use samara_protocol::id::{ContentHash, DocumentId, PeerId};
 use samara_protocol::piece_set::PieceSet;
-use samara_protocol::trust::{DocumentKey, HighWaterMarks, Verified, VerifiedDocument};
+use samara_protocol::trust::{DocumentKey, HighWaterMarks, VerifiedDocument};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -142,32 +145,6 @@ impl State {
         })
     }
 
-    /// What is in place at some destinations is about to change.
-    pub fn forget_installed(&self, destinations: &[&str]) -> Result<(), StateError> {
-        self.write(|transaction| {
-            let mut table = transaction.open_table(INSTALLED)?;
-            destinations.iter().try_for_each(|destination| Ok(table.remove(destination).map(drop)?))
-        })
-    }
-
-    /// A release is in place at all its destinations; the security floor rises with it, in one commit.
-    pub fn record_installed(
-        &self,
-        destinations: &[&str],
-        release: &Verified<Release>,
-    ) -> Result<(), StateError> {
-        self.write(|transaction| {
-            let mut values = transaction.open_table(VALUES)?;
-            let mut marks = marks_in(values.get(MARKS)?.map(|v| v.value().to_vec()))?;
-            marks.security_floors.raise(release);
-            values.insert(MARKS, serde_json::to_vec(&marks).map_err(unreadable)?.as_slice())?;
-            let mut table = transaction.open_table(INSTALLED)?;
-            destinations
-                .iter()
-                .try_for_each(|destination| Ok(table.insert(destination, &release.id().0).map(drop)?))
-        })
-    }
-
     /// The release in place by destination, of all destinations; those that are about to change are left out.
     pub fn journal(&self) -> Result<BTreeMap<String, DocumentId>, StateError> {
         self.read(|transaction| {
@@ -216,7 +193,7 @@ fn marks_in(bytes: Option<Vec<u8>>) -> Result<HighWaterMarks, redb::Error> {
 }
 
 fn unreadable(error: serde_json::Error) -> redb::Error {
-    redb::Error::Corrupted(format!("the high-water marks cannot be read: {error}"))
+    redb::Error::Corrupted(format!("a record cannot be read: {error}"))
 }
 
 // What others are judged by comes before them.

@@ -4,6 +4,8 @@
 //! beginning: a device whose marks were lost must not go on as if it had none.
 
 use super::handle::Handle;
+use super::journal::{BAD, JOURNAL, PREVIOUS};
+use super::log::LOG;
 use super::{DOCUMENTS, DirLock, GRANTED, INSTALLED, State, StateError, VALUES};
 use crate::durable;
 use redb::{Builder, Database, ReadableTable as _};
@@ -36,6 +38,11 @@ impl State {
             let mut values = transaction.open_table(VALUES)?;
             let boot = values.get(BOOT)?.map_or(0, |v| number(v.value())) + 1;
             values.insert(BOOT, boot.to_le_bytes().as_slice())?;
+            // A file that an older version made has none of these.
+            transaction.open_table(JOURNAL)?;
+            transaction.open_table(PREVIOUS)?;
+            transaction.open_table(BAD)?;
+            transaction.open_table(LOG)?;
             Ok(boot)
         })?;
         Ok(state)

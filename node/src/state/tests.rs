@@ -3,8 +3,10 @@
 use super::*;
 use crate::fixture::{SITE, public, release, root, signed};
 use proptest::prelude::*;
-use samara_protocol::document::{BlobRef, Criticality, Enrollment, Report};
-use samara_protocol::trust::{SecurityFloors, Trust};
+use samara_protocol::document::{BlobRef, Criticality, Enrollment, Release, Report};
+use samara_protocol::install::{Record, State as Stands};
+use samara_protocol::rollout::BadMark;
+use samara_protocol::trust::{SecurityFloors, Trust, Verified};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -39,6 +41,17 @@ fn take(state: &State, trust: &mut Trust, envelope: &[u8]) {
     trust.accept(&document);
 }
 
+/// A program that a test beside this one has just started may hold the lock for a moment more.
+fn open(dir: &Path) -> State {
+    let start = std::time::Instant::now();
+    loop {
+        match State::open(&file(dir)) {
+            Err(StateError::InUse { .. }) if start.elapsed().as_secs() < 30 => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 fn file(dir: &Path) -> PathBuf {
     dir.join("state.redb")
 }
@@ -50,11 +63,11 @@ fn documents_and_marks_survive_a_reopening_and_come_back_in_the_order_in_which_t
     let report = Report { boot: 3, counter: 4, state: "installed".into(), ..Report::empty(SITE, device(7)) };
     let envelopes = [enrollment(7, 5), enrollment(8, 6), signed(&report, 7)];
     {
-        let state = State::open(&file(dir.path())).unwrap();
+        let state = open(dir.path());
         envelopes.iter().for_each(|envelope| take(&state, &mut trust, envelope));
         take(&state, &mut trust, &enrollment(8, 9));
     }
-    let state = State::open(&file(dir.path())).unwrap();
+    let state = open(dir.path());
     let kept = state.documents().unwrap();
     assert_eq!(kept.len(), 3);
     assert_eq!(kept.last(), Some(&envelopes[2]));
@@ -70,7 +83,7 @@ fn every_opening_is_a_later_boot_and_reports_only_rise() {
     let dir = tempfile::tempdir().unwrap();
     let mut last = (0, 0);
     for boot in 1..4 {
-        let state = State::open(&file(dir.path())).unwrap();
+        let state = open(dir.path());
         assert_eq!(state.boot(), boot);
         for _ in 0..3 {
             let next = state.next_report();
@@ -86,13 +99,13 @@ fn the_ledger_of_grants_survives_and_holds_each_content_apart() {
     let [one, two] = [ContentHash([0; 32]), ContentHash([255; 32])];
     let pieces = |of: &[u32]| of.iter().copied().map(PieceIndex).collect::<Vec<_>>();
     {
-        let state = State::open(&file(dir.path())).unwrap();
+        let state = open(dir.path());
         state.add_granted(one, &pieces(&[0, 7, 9])).unwrap();
         state.add_granted(two, &pieces(&[1])).unwrap();
         state.add_granted(one, &pieces(&[7, 8])).unwrap();
         state.add_granted(one, &[]).unwrap();
     }
-    let state = State::open(&file(dir.path())).unwrap();
+    let state = open(dir.path());
     let ledger = |content| state.granted(content, 9).unwrap().iter().collect::<Vec<_>>();
     // Piece 9 is beyond a content of nine pieces.
     assert_eq!((ledger(one), ledger(two)), (pieces(&[0, 7, 8]), pieces(&[1])));
@@ -104,17 +117,120 @@ fn the_journal_names_a_release_only_after_all_its_destinations_are_in_place() {
     let dir = tempfile::tempdir().unwrap();
     let [one, two] = [counted(1, 0), counted(2, 0)];
     {
-        let state = State::open(&file(dir.path())).unwrap();
+        let state = open(dir.path());
         assert_eq!(state.installed("a").unwrap(), None);
-        state.record_installed(&["a", "b", "c"], &one).unwrap();
-        state.forget_installed(&["b", "c", "never there"]).unwrap();
-        state.record_installed(&["c"], &two).unwrap();
+        go(&state, &one, &["a", "b", "c"], Stands::Committing, Stands::Committed);
+        go(&state, &two, &["b", "c", "never there"], Stands::Staged, Stands::Installing);
+        assert_eq!(state.rows().unwrap()[&two.id()].release.as_ref(), Some(&*two), "it can be undone");
+        go(&state, &two, &["c"], Stands::Committing, Stands::Committed);
     }
-    let state = State::open(&file(dir.path())).unwrap();
+    let state = open(dir.path());
     let there = ["a", "b", "c"].map(|destination| state.installed(destination).unwrap());
     assert_eq!(there, [Some(one.id()), None, Some(two.id())]);
     let journal = [("a".to_owned(), one.id()), ("c".to_owned(), two.id())];
     assert_eq!(state.journal().unwrap(), journal.into());
+}
+
+/// A transition of a release.
+fn go(state: &State, release: &Verified<Release>, destinations: &[&str], from: Stands, to: Stands) {
+    let record = Record { from, state: to, attempt: 1, cuts: 0, fault: None };
+    let (at, rollout) = (7, DocumentId([8; 32]));
+    let line = LogLine {
+        at,
+        boot: state.boot(),
+        release: release.id(),
+        name: "pump 1".into(),
+        from,
+        to,
+        attempt: 1,
+        fault: None,
+        took_ms: 0,
+        bytes_written: None,
+    };
+    let bad = record.is_bad().then(|| BadMark {
+        state: record.state.word(),
+        why: "exit code 1".into(),
+        exit: Some(1),
+        phase: from.to_string(),
+        code: "hook".into(),
+        seen: BTreeMap::new(),
+    });
+    let transition = Transition {
+        id: release.id(),
+        release,
+        destinations: &destinations.iter().map(|d| (*d).to_owned()).collect::<Vec<_>>(),
+        row: Row { record, at, activated_at: 0, rollout, release: None },
+        bad,
+        lines: &[line],
+    };
+    state.transit(&transition).unwrap();
+}
+
+#[test]
+fn a_roll_back_gives_every_destination_back_to_the_release_that_had_it_and_remembers_the_bad_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path());
+    let [one, two] = [counted(1, 0), counted(2, 5)];
+    let both = ["a", "b"];
+    go(&state, &one, &["a"], Stands::Committing, Stands::Committed);
+    for _ in 0..2 {
+        go(&state, &two, &both, Stands::Staged, Stands::Installing);
+        assert_eq!(state.journal().unwrap(), BTreeMap::new());
+        assert_eq!(state.previous().unwrap(), [("a".to_owned(), one.id())].into());
+        go(&state, &two, &both, Stands::RollingBack, Stands::Failed);
+        assert_eq!(state.journal().unwrap(), [("a".to_owned(), one.id())].into());
+        assert!(state.bad().unwrap().is_empty(), "it is tried again");
+    }
+    go(&state, &two, &both, Stands::Staged, Stands::Installing);
+    go(&state, &two, &both, Stands::RollingBack, Stands::RolledBack);
+    drop(state);
+    let state = open(dir.path());
+    assert_eq!(state.journal().unwrap(), [("a".to_owned(), one.id())].into());
+    assert_eq!(state.bad().unwrap()[&two.id()].why, "exit code 1");
+    assert!(state.marks().unwrap().security_floors.check(&one).is_ok(), "it was never kept");
+    go(&state, &two, &both, Stands::Staged, Stands::Installing);
+    go(&state, &two, &both, Stands::Committing, Stands::Committed);
+    assert!(state.bad().unwrap().is_empty());
+    assert_eq!(state.rows().unwrap()[&two.id()].release, None, "it is under way no longer");
+}
+
+#[test]
+fn the_log_is_a_chain_that_survives_a_reopening_and_shows_a_line_that_was_changed_or_taken_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = counted(1, 0);
+    let mut state = open(dir.path());
+    assert_eq!((state.log().unwrap(), state.log_head().unwrap().len), (vec![], 0));
+    for (from, to) in [(Stands::Staged, Stands::Installing), (Stands::Committing, Stands::Committed)] {
+        go(&state, &one, &["a"], from, to);
+        drop(state);
+        state = open(dir.path());
+    }
+    let log = state.log().unwrap();
+    let head = state.log_head().unwrap();
+    assert_eq!((log.len(), head.len, head.hash), (2, 2, log[1].hash));
+    assert!(is_unbroken(&log));
+    assert_eq!((log[1].line().unwrap().to, log[1].line().unwrap().boot), (Stands::Committed, 2));
+    let mut changed = log.clone();
+    changed[0].text = changed[0].text.replace("pump 1", "pump 2");
+    assert!(!is_unbroken(&changed));
+    go(&state, &one, &["a"], Stands::Committed, Stands::RollingBack);
+    let mut cut = state.log().unwrap();
+    assert!(is_unbroken(&cut));
+    cut.remove(1);
+    assert!(!is_unbroken(&cut));
+}
+
+#[test]
+fn the_log_keeps_its_last_lines_and_counts_them_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path());
+    go(&state, &counted(1, 0), &["a"], Stands::Committing, Stands::Committed);
+    let line = state.log().unwrap()[0].line().unwrap();
+    state.add_to_log(&vec![line; LINES_MAX as usize + 5]).unwrap();
+    let log = state.log().unwrap();
+    assert_eq!((log.len() as u64, log[0].n), (LINES_MAX, 6));
+    assert_eq!(state.log_head().unwrap().len, LINES_MAX + 6);
+    assert!(is_unbroken(&log));
 }
 
 /// A release with a security counter.
@@ -129,13 +245,13 @@ fn counted(number: u64, security_counter: u64) -> Verified<Release> {
 fn the_security_floor_rises_with_what_is_installed_never_falls_and_survives_a_reopening_and_new_documents() {
     let dir = tempfile::tempdir().unwrap();
     let mut trust = trust();
-    let mut state = State::open(&file(dir.path())).unwrap();
+    let mut state = open(dir.path());
     for (sequence, counter, floor) in [(1, 3, 3), (2, 2, 3), (3, 5, 5), (4, 0, 5)] {
-        state.record_installed(&["app"], &counted(counter, counter)).unwrap();
+        go(&state, &counted(counter, counter), &["app"], Stands::Committing, Stands::Committed);
         // Trust in the documents' thread knows no floor: what it writes takes none away.
         take(&state, &mut trust, &enrollment(7, sequence));
         drop(state);
-        state = State::open(&file(dir.path())).unwrap();
+        state = open(dir.path());
         let floors = state.marks().unwrap().security_floors;
         assert!(floors.check(&counted(9, floor)).is_ok() && floors.check(&counted(9, floor - 1)).is_err());
     }
@@ -144,27 +260,27 @@ fn the_security_floor_rises_with_what_is_installed_never_falls_and_survives_a_re
 #[test]
 fn a_directory_belongs_to_one_process_until_that_ends() {
     let dir = tempfile::tempdir().unwrap();
-    let state = State::open(&file(dir.path())).unwrap();
+    let state = open(dir.path());
     let error = State::open(&file(dir.path())).unwrap_err();
     assert!(matches!(error, StateError::InUse { .. }), "{error}");
     let said = error.to_string();
     assert!(said.contains(&dir.path().display().to_string()) && said.contains("in use"), "{said}");
     drop(state);
-    State::open(&file(dir.path())).unwrap();
+    open(dir.path());
 }
 
 #[test]
 fn what_a_crash_left_of_the_first_start_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("state.redb.new"), "torn").unwrap();
-    assert_eq!(State::open(&file(dir.path())).unwrap().boot(), 1);
+    assert_eq!(open(dir.path()).boot(), 1);
     assert!(!dir.path().join("state.redb.new").exists());
 }
 
 #[test]
 fn a_file_of_a_later_format_is_refused_with_both_numbers() {
     let dir = tempfile::tempdir().unwrap();
-    let state = State::open(&file(dir.path())).unwrap();
+    let state = open(dir.path());
     let later = |transaction: &redb::WriteTransaction| {
         transaction.open_table(VALUES)?.insert("format", 2_u64.to_le_bytes().as_slice())?;
         Ok(())
@@ -179,7 +295,7 @@ fn a_file_of_a_later_format_is_refused_with_both_numbers() {
 fn grown() -> (Vec<u8>, HighWaterMarks) {
     let dir = tempfile::tempdir().unwrap();
     let mut trust = trust();
-    let state = State::open(&file(dir.path())).unwrap();
+    let state = open(dir.path());
     (10..40).for_each(|n| take(&state, &mut trust, &enrollment(n, u64::from(n))));
     let marks = state.marks().unwrap();
     drop(state);
@@ -244,13 +360,13 @@ proptest! {
     ) {
         let dir = tempfile::tempdir().unwrap();
         let document = trust().check(&enrollment(7, 1)).unwrap();
-        let mut state = State::open(&file(dir.path())).unwrap();
+        let mut state = open(dir.path());
         let mut model = BTreeMap::new();
         for step in steps {
             match step {
                 None => {
                     drop(state);
-                    state = State::open(&file(dir.path())).unwrap();
+                    state = open(dir.path());
                 }
                 Some(marks) => {
                     state.put_document(&document, &marks).unwrap();

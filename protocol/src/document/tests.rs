@@ -19,6 +19,8 @@ fn example() -> Envelope {
         selector: Selector::All,
         state: RolloutState::Active,
         rollback_to: None,
+        retry: false,
+        attempts_max: 1,
         fresh_until: None,
         crit: Vec::new(),
     };
@@ -313,6 +315,8 @@ fn every_numbered_rule_of_the_documentation_is_cited_by_a_test() {
         include_str!("../trust/tests/verdicts.rs"),
         include_str!("../rollout/tests.rs"),
         tests_of(include_str!("../artifact/mod.rs")),
+        tests_of(include_str!("kinds/artifact.rs")),
+        tests_of(include_str!("kinds/lifecycle.rs")),
         tests_of(include_str!("kinds/release.rs")),
     ];
     let cited: std::collections::BTreeSet<&str> =

@@ -1,6 +1,8 @@
 //! T15 to T19, T6: which release a device shall have, whatever came first.
 
 use super::*;
+use crate::document::ReleaseState;
+use crate::trust::SecurityFloors;
 use crate::trust::tests::order::{Device, cases, documents};
 use crate::trust::tests::*;
 use proptest::prelude::*;
@@ -14,6 +16,8 @@ fn facts() -> Facts {
         protocol: 1,
         floors: SecurityFloors::default(),
         in_place: BTreeMap::new(),
+        under_way: BTreeSet::new(),
+        bad: BTreeMap::new(),
     }
 }
 
@@ -214,6 +218,164 @@ fn a_withdrawal_for_a_product_takes_back_releases_of_that_product_only() {
         let is_withdrawn = matches!(decided(states, &[withdrawal])[0], Some(Decision::Withdrawn { .. }));
         assert_eq!(is_withdrawn, withdrawn, "{product:?}");
     }
+}
+
+/// Releases 1 to 3 of one channel; what is decided when these Rollouts, in the order of their releases, name them.
+struct Channel {
+    trust: crate::trust::Trust,
+    documents: Vec<VerifiedDocument>,
+    ids: Vec<DocumentId>,
+    facts: Facts,
+}
+
+impl Channel {
+    fn new() -> Self {
+        let (mut trust, mut documents) = (trust(), Vec::new());
+        let versioned = |n: u64| Release { version: format!("{n}.0.0"), ..release(n) };
+        documents.extend((1..=3).map(|n| accept(&mut trust, &versioned(n), &[RELEASE])));
+        let ids = documents.iter().map(VerifiedDocument::id).collect();
+        let mut channel = Self { trust, documents, ids, facts: facts() };
+        (1..=3).for_each(|n| channel.say(n, 1, |_| ()));
+        channel
+    }
+
+    /// A sequence of the Rollout of a release.
+    fn say(&mut self, number: usize, sequence: u64, change: impl FnOnce(&mut Rollout)) {
+        let rollout_id = crate::id::RolloutId([number as u8; 16]);
+        let release = self.ids[number - 1];
+        let mut named = Rollout { rollout_id, release, ..rollout(sequence, RolloutState::Active) };
+        change(&mut named);
+        self.documents.push(accept(&mut self.trust, &named, &[ROLLOUT]));
+    }
+
+    fn has(&mut self, number: usize) {
+        self.facts.in_place = [("bin/app".to_owned(), self.ids[number - 1])].into();
+    }
+
+    fn decided(&self) -> Vec<Option<Decision>> {
+        let mut both = [self.documents.clone(), self.documents.iter().rev().cloned().collect()]
+            .map(|documents| collected(&documents).decide(&self.facts));
+        assert_eq!(both[0], both[1], "the order of arrival decides nothing");
+        self.ids.iter().map(|id| both[0].remove(id)).collect()
+    }
+
+    /// The number of the one release that is wanted, if one is.
+    fn wanted(&self) -> Option<usize> {
+        let is_install = |decision: &Option<Decision>| matches!(decision, Some(Decision::Install { .. }));
+        let decided = self.decided();
+        assert!(decided.iter().filter(|decision| is_install(decision)).count() < 2, "{decided:?}");
+        decided.iter().position(is_install).map(|at| at + 1)
+    }
+
+    fn is_bad(&mut self, number: usize) {
+        let id = self.ids[number - 1];
+        let seen = collected(&self.documents).seen_of(id);
+        let why = "exit code 1".to_owned();
+        let (phase, code) = ("testing".into(), "health".into());
+        let mark = BadMark { state: ReleaseState::RolledBack, why, exit: Some(1), phase, code, seen };
+        self.facts.bad.insert(id, mark);
+    }
+}
+
+#[test]
+fn a_rollout_that_rolls_back_wants_the_earlier_release_and_none_between_but_a_later_one_counts_again() {
+    // T20
+    let mut channel = Channel::new();
+    channel.has(3);
+    let to = channel.ids[0];
+    channel.say(3, 2, |rollout| rollout.rollback_to = Some(to));
+    assert_eq!(channel.wanted(), Some(1));
+    let decided = channel.decided();
+    assert_eq!(decided[1..], [Some(Decision::Superseded), Some(Decision::Superseded)]);
+    let offered = collected(&channel.documents).active_releases();
+    assert_eq!(offered.iter().map(Verified::id).collect::<Vec<_>>(), [to]);
+    let later = accept(&mut channel.trust, &release(4), &[RELEASE]);
+    channel.ids.push(later.id());
+    channel.documents.push(later);
+    channel.say(4, 1, |_| ());
+    assert_eq!(channel.wanted(), Some(4));
+}
+
+#[test]
+fn no_way_leads_back_below_the_security_floor() {
+    // T18, T20
+    let mut channel = Channel::new();
+    let VerifiedDocument::Release(high) =
+        accept(&mut channel.trust, &Release { security_counter: 2, ..release(9) }, &[RELEASE])
+    else {
+        panic!()
+    };
+    channel.facts.floors.raise(&high);
+    let to = channel.ids[0];
+    channel.say(3, 2, |rollout| rollout.rollback_to = Some(to));
+    assert!(matches!(channel.decided()[0], Some(Decision::NotApplicable(_))));
+    assert_eq!(channel.wanted(), None);
+}
+
+#[test]
+fn a_pause_or_an_end_takes_nothing_away_from_a_device_that_has_the_release() {
+    for state in [RolloutState::Paused, RolloutState::Aborted] {
+        let mut channel = Channel::new();
+        channel.say(3, 2, |rollout| rollout.state = state);
+        assert_eq!(channel.wanted(), Some(2), "another device has what is active");
+        channel.has(3);
+        assert_eq!(channel.wanted(), None);
+        channel.facts.in_place.clear();
+        channel.facts.under_way.insert(channel.ids[2]);
+        assert_eq!(channel.wanted(), None);
+        assert_eq!(channel.decided()[2], Some(Decision::Held(state)));
+    }
+}
+
+#[test]
+fn a_release_that_went_bad_is_tried_again_only_when_a_later_rollout_says_so() {
+    // T21
+    let mut channel = Channel::new();
+    channel.is_bad(3);
+    assert_eq!(channel.wanted(), Some(2), "what was there before stays wanted");
+    assert!(matches!(&channel.decided()[2], Some(Decision::Bad(mark)) if mark.why == "exit code 1"));
+    channel.say(3, 2, |_| ());
+    assert_eq!(channel.wanted(), Some(2), "it does not say retry");
+    channel.say(3, 3, |rollout| (rollout.retry, rollout.attempts_max) = (true, 2));
+    assert_eq!(channel.wanted(), Some(3));
+    assert!(matches!(channel.decided()[2], Some(Decision::Install { attempts_max: 2, .. })));
+    channel.is_bad(3);
+    assert_eq!(channel.wanted(), Some(2), "that Rollout had its try");
+    // Another Rollout of the same release that came since.
+    let id = channel.ids[2];
+    channel.say(2, 2, |rollout| (rollout.release, rollout.retry) = (id, true));
+    assert_eq!(channel.wanted(), Some(3));
+    // It is no concern when a later one is wanted anyway.
+    channel.is_bad(1);
+    assert_eq!(channel.decided()[0], Some(Decision::Superseded));
+}
+
+#[test]
+fn a_release_whose_components_are_not_installed_in_its_range_is_rejected_and_says_which() {
+    // T22
+    let decided = |range: &str, in_place: bool| {
+        let mut channel = Channel::new();
+        let components = [("pump".to_owned(), range.to_owned())].into();
+        let mut app = release(7);
+        (app.product, app.compatibility.components) = ("app".into(), components);
+        app.artifacts[0].destination = "other".into();
+        let app = accept(&mut channel.trust, &app, &[RELEASE]);
+        channel.ids.push(app.id());
+        channel.documents.push(app);
+        channel.say(4, 1, |_| ());
+        channel.facts.product.clear();
+        if in_place {
+            channel.has(2);
+        }
+        match channel.decided().pop().unwrap() {
+            Some(Decision::Rejected(why)) => why,
+            Some(Decision::Install { .. }) => String::new(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(decided(">=1.2, <3", true), "");
+    assert_eq!(decided(">=2.1", true), "it needs pump >=2.1; 2.0.0 is installed");
+    assert_eq!(decided(">=1", false), "it needs pump >=1, which is not installed");
 }
 
 proptest! {

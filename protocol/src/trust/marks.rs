@@ -56,7 +56,7 @@ impl SecurityFloors {
 
     /// A release is installed: nothing below its counter will be from now on. To be made durable with the record that
     /// it is in place.
-    pub fn raise(&mut self, release: &Verified<Release>) {
+    pub fn raise(&mut self, release: &Release) {
         raise(&mut self.0, product_of(release), release.security_counter);
     }
 }

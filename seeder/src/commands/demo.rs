@@ -11,6 +11,7 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   samara demo
   samara demo --devices 20 --uplink 50mbit firmware.bin
+  samara demo --lifecycle --devices 4
   samara --json demo | tail -n 1 | jq .seeder_copies")]
 pub struct Args {
     /// Devices, each a samara-node process
@@ -19,6 +20,9 @@ pub struct Args {
     /// What the operator's uplink carries
     #[arg(long, value_name = "RATE", default_value = "20mbit")]
     pub uplink: Rate,
+    /// Show instead how devices install, test, keep and take back releases, with daemons killed at every step
+    #[arg(long, conflicts_with = "path")]
+    pub lifecycle: bool,
     /// File or directory to publish; by default Samara's own programs
     pub path: Option<PathBuf>,
 }

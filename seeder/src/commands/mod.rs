@@ -14,6 +14,7 @@ pub mod enroll;
 pub mod inspect;
 pub mod publish;
 pub mod revoke;
+pub mod rollout;
 pub mod serve;
 pub mod sign;
 pub mod site;
@@ -44,6 +45,7 @@ verbs! {
     Sign => sign,
     Serve => serve,
     Status => status,
+    Rollout => rollout,
     Withdraw => withdraw,
     Revoke => revoke,
     Demo => demo,

@@ -85,7 +85,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
         refuse_lower_counter(&site, &release)?;
     }
     let planned = plan(&description)?;
-    release.artifacts = planned.iter().map(|planned| planned.artifact().clone()).collect();
+    (release.artifacts, release.hooks) = planned.outline();
     Signer::preview(&release)?;
     // What an earlier one left that was killed or declined.
     writer.remove_orphans();
@@ -124,6 +124,7 @@ fn sign(
     output: &Output,
 ) -> Result<Published, Failure> {
     release.artifacts.clone_from(&contents.artifacts);
+    release.hooks.clone_from(&contents.hooks);
     let release_id = show_before_signing(output, RoleName::Release.as_str(), release)?;
     let rollout = roll_out(site, writer, signer.epoch(), release_id)?;
     show_before_signing(output, RoleName::Rollout.as_str(), &rollout)?;
@@ -198,6 +199,9 @@ fn outline(site: &SiteDir, writer: &SiteWriter<'_>, d: &Description) -> Result<R
             "release number {number} is not above {last}, the last one of {product} on {channel}: devices refuse it"
         )));
     }
+    // A device that knows nothing of these would keep a release that does not work.
+    let crit = [("hooks", !d.hooks.is_empty()), ("health", d.health.is_some())];
+    let crit = crit.into_iter().filter(|(_, is_said)| *is_said).map(|(field, _)| field.to_owned());
     let release = Release {
         issuer,
         product,
@@ -211,7 +215,9 @@ fn outline(site: &SiteDir, writer: &SiteWriter<'_>, d: &Description) -> Result<R
         compatibility: d.compatibility.clone().into(),
         min_protocol: 0,
         artifacts: Vec::new(),
-        crit: Vec::new(),
+        hooks: Vec::new(),
+        health: d.health.clone().map(Into::into),
+        crit: crit.collect(),
     };
     release.validate_description().map_err(|e| Failure::new(Kind::Configuration, e))?;
     Ok(release)
@@ -257,6 +263,8 @@ fn roll_out(
         selector: Selector::All,
         state: RolloutState::Active,
         rollback_to: None,
+        retry: false,
+        attempts_max: 1,
         fresh_until: None,
         crit: Vec::new(),
     })

@@ -146,7 +146,8 @@ fn what_follows(fallback: &Fallback) -> String {
     }
 }
 
-fn find_release(site: &SiteDir, text: &str, force: bool) -> Result<DocumentId, Failure> {
+/// The release of the site whose id begins with a text.
+pub(super) fn find_release(site: &SiteDir, text: &str, force: bool) -> Result<DocumentId, Failure> {
     let mut found = Vec::new();
     for bytes in site.documents()? {
         if let Ok(envelope) = Envelope::parse(&bytes)

@@ -7,6 +7,7 @@
 //! also when it is interrupted.
 
 mod compare;
+mod lifecycle;
 mod process;
 mod result;
 
@@ -46,20 +47,16 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
 
 async fn play(args: &Args, output: &Output, scratch: &Path) -> Result<(), Failure> {
     let programs = Programs::find(output).await?;
+    if args.lifecycle {
+        return lifecycle::play(args, output, scratch, &programs).await;
+    }
     let artifact = match &args.path {
         Some(path) => path.clone(),
         None => programs.as_tree(&scratch.join("samara-programs"))?,
     };
-    let site = scratch.join("site");
+    let (site, mut devices) = make_site(args, scratch, &programs).await?;
     let name = |text: &str| text.to_owned();
     let run = |arguments: Vec<String>| programs.operator(arguments);
-    run(vec![name("site"), name("init"), path(&site), name("--name"), name("Demo"), name("--no-passphrase")])
-        .await?;
-    let mut devices = Device::prepare(args.devices, scratch, &site, &programs).await?;
-    let mut enroll = vec![name("enroll"), name("--site"), path(&site)];
-    enroll.extend(devices.iter().map(|device| device.id.clone()));
-    run(enroll).await?;
-    devices.iter().try_for_each(|device| device.take_enrollment(&site))?;
     run(vec![
         name("publish"),
         name("--site"),
@@ -100,6 +97,24 @@ async fn play(args: &Args, output: &Output, scratch: &Path) -> Result<(), Failur
     output.line(report.table());
     output.event(&report);
     Ok(())
+}
+
+/// A site, and its devices, enrolled and not started.
+async fn make_site(
+    args: &Args,
+    scratch: &Path,
+    programs: &Programs,
+) -> Result<(PathBuf, Vec<Device>), Failure> {
+    let site = scratch.join("site");
+    let name = |text: &str| text.to_owned();
+    let init = ["site", "init"].map(name).into_iter().chain([path(&site)]);
+    programs.operator(init.chain(["--name", "Demo", "--no-passphrase"].map(name)).collect()).await?;
+    let devices = Device::prepare(args.devices, scratch, &site, programs).await?;
+    let mut enroll = vec![name("enroll"), name("--site"), path(&site)];
+    enroll.extend(devices.iter().map(|device| device.id.clone()));
+    programs.operator(enroll).await?;
+    devices.iter().try_for_each(|device| device.take_enrollment(&site))?;
+    Ok((site, devices))
 }
 
 async fn wait_for_api(devices: &[Device]) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -17,6 +18,9 @@ use tokio::process::{Child, Command};
 
 /// How long a process may take to end after SIGTERM before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// The signal of a daemon that had no chance to tidy up.
+const KILLED: i32 = 9;
 
 /// Makes the system send SIGTERM to a process when its parent dies; the program's name follows.
 const TIED: [&str; 3] = ["--pdeathsig", "TERM", "--"];
@@ -82,8 +86,8 @@ impl Programs {
         command
     }
 
-    /// Runs one of the operator's verbs to its end.
-    pub(super) async fn operator(&self, arguments: Vec<String>) -> Result<(), Failure> {
+    /// Runs one of the operator's verbs to its end; what it printed.
+    pub(super) async fn operator(&self, arguments: Vec<String>) -> Result<String, Failure> {
         let result = Command::new(&self.samara)
             .args(&arguments)
             .stdin(Stdio::null())
@@ -92,7 +96,7 @@ impl Programs {
             .await;
         let result = result.map_err(storage)?;
         if result.status.success() {
-            return Ok(());
+            return Ok(String::from_utf8_lossy(&result.stdout).into_owned());
         }
         let said = String::from_utf8_lossy(&result.stderr).trim().to_owned();
         let kind = Kind::of_code(result.status.code());
@@ -213,6 +217,16 @@ impl Device {
         Ok(())
     }
 
+    /// Starts its daemon again if it was killed; whether it was.
+    pub(super) fn revive(&mut self, programs: &Programs) -> Result<bool, Failure> {
+        let Some(child) = &mut self.child else { return Ok(false) };
+        match child.try_wait().map_err(storage)? {
+            None => Ok(false),
+            Some(status) if status.signal() == Some(KILLED) => self.start(programs).map(|()| true),
+            Some(status) => Err(self.failure(&format!("ended with {status}"))),
+        }
+    }
+
     /// What its local API says.
     pub(super) async fn status(&self) -> Option<StatusView> {
         client::status(&self.dir.join("data").join("api.sock")).await.ok()
@@ -220,8 +234,8 @@ impl Device {
 
     /// Ends its daemon.
     pub(super) async fn stop(&mut self) {
-        if let Some(child) = self.child.take() {
-            stop(child).await;
+        if let Some(mut child) = self.child.take() {
+            stop(&mut child).await;
         }
     }
 
@@ -316,12 +330,12 @@ impl Seeder {
     }
 
     /// Ends it.
-    pub(super) async fn stop(self) {
-        stop(self.child).await;
+    pub(super) async fn stop(&mut self) {
+        stop(&mut self.child).await;
     }
 }
 
-async fn stop(mut child: Child) {
+async fn stop(child: &mut Child) {
     let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32));
     if let Some(pid) = pid {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);

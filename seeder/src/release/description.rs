@@ -2,10 +2,11 @@
 //! Its keys, their meaning and defaults are in `docs/PUBLISHING.md`.
 //! A key that is not known here is an error, so that a typo does not sign something else.
 
+use super::lifecycle::{HealthDescription, HookDescription, RestartDescription};
 use crate::failure::Failure;
 use crate::files;
 use samara_protocol::artifact::safe_destination;
-use samara_protocol::document::{Compatibility, Impact, Severity, When};
+use samara_protocol::document::{ArtifactKind, Compatibility, Impact, Merge, Severity, When};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,11 @@ pub struct Description {
     /// The artifacts, at least one.
     #[serde(rename = "artifact")]
     pub artifacts: Vec<ArtifactDescription>,
+    /// Programs that run on the way.
+    #[serde(rename = "hook")]
+    pub hooks: Vec<HookDescription>,
+    /// When it counts as working.
+    pub health: Option<HealthDescription>,
 }
 
 /// What installing costs.
@@ -59,6 +65,8 @@ pub struct CompatibilityDescription {
     /// Processor architectures.
     pub architecture: Vec<String>,
     min_agent: Option<String>,
+    components: BTreeMap<String, String>,
+    free_bytes: u64,
 }
 
 /// For which devices an artifact is; empty is for all.
@@ -84,6 +92,21 @@ pub struct ArtifactDescription {
     /// For which devices.
     #[serde(default)]
     pub when: WhenDescription,
+    /// How it is handled, if not as a mere file or tree.
+    pub kind: Option<ArtifactKind>,
+    /// How a configuration gets into what is there.
+    pub merge: Option<Merge>,
+    /// The command that must accept a configuration.
+    pub validate: Option<Vec<String>>,
+    /// What is restarted with a program.
+    pub restart: Option<RestartDescription>,
+    /// Arguments of a script.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Time for a script, or for the command that validates.
+    pub timeout_seconds: Option<u64>,
+    /// A script that takes back what this one did.
+    pub undo: Option<PathBuf>,
 }
 
 impl Description {
@@ -97,9 +120,13 @@ impl Description {
         let folder = path.parent().unwrap_or(Path::new(""));
         for artifact in &mut description.artifacts {
             artifact.path = folder.join(&artifact.path);
+            artifact.undo = artifact.undo.take().map(|undo| folder.join(undo));
             if let Some(mode) = &artifact.mode {
                 parse_mode(mode).map_err(|e| wrong(&e))?;
             }
+        }
+        for hook in &mut description.hooks {
+            hook.path = folder.join(&hook.path);
         }
         Ok(description)
     }
@@ -108,7 +135,20 @@ impl Description {
 impl ArtifactDescription {
     /// A path and defaults for all else.
     pub fn of_path(path: PathBuf) -> Self {
-        Self { path, name: None, destination: None, mode: None, when: WhenDescription::default() }
+        Self {
+            path,
+            name: None,
+            destination: None,
+            mode: None,
+            when: WhenDescription::default(),
+            kind: None,
+            merge: None,
+            validate: None,
+            restart: None,
+            args: Vec::new(),
+            timeout_seconds: None,
+            undo: None,
+        }
     }
 
     /// Its name: as said, else the last part of its path.
@@ -157,7 +197,8 @@ impl From<ImpactDescription> for Impact {
 
 impl From<CompatibilityDescription> for Compatibility {
     fn from(d: CompatibilityDescription) -> Self {
-        Self { hardware: d.hardware, architecture: d.architecture, min_agent: d.min_agent }
+        let CompatibilityDescription { hardware, architecture, min_agent, components, free_bytes } = d;
+        Self { hardware, architecture, min_agent, components, free_bytes }
     }
 }
 
@@ -200,8 +241,11 @@ mod tests {
     #[test]
     fn the_documentation_says_every_key() {
         let artifact = |more: &str| format!("[[artifact]]\npath = 'a'\n{more}");
-        let sections = ["x = 1".into(), "impact = { x = 1 }".into(), "compatibility = { x = 1 }".into()];
-        for text in sections.into_iter().chain([artifact("x = 1"), artifact("when = { x = 1 }")]) {
+        let check = "[[health.check]]\nname = 'a'\nprobe = 'tcp'\naddress = '127.0.0.1:1'\nx = 1";
+        let sections = ["x = 1", "impact = { x = 1 }", "compatibility = { x = 1 }", "[health]\nx = 1", check];
+        let hook = "[[hook]]\npath = 'a'\nstep = 'pre_check'\nx = 1";
+        let sections = sections.into_iter().chain([hook]).map(str::to_owned);
+        for text in sections.chain([artifact("x = 1"), artifact("when = { x = 1 }")]) {
             // The refusal of a key names all that there are.
             let refusal = read(&text).unwrap_err().to_string();
             let (_, expected) = refusal.split_once("expected ").unwrap();

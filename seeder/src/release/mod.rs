@@ -2,6 +2,7 @@
 
 mod contents;
 mod description;
+mod lifecycle;
 
-pub use contents::{Contents, Planned, gather, plan};
+pub use contents::{Contents, Plan, gather, plan};
 pub use description::{ArtifactDescription, Description};

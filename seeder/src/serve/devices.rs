@@ -14,7 +14,7 @@ enum Word {
     /// It comes, or failed, or waits.
     Takes,
     Installed,
-    /// It is not applicable, for this reason.
+    /// It is not applicable, or rejected, for this reason.
     Unsuited(String),
 }
 
@@ -65,7 +65,7 @@ impl Device {
             self.words.clear();
         }
         let word = match ReleaseState::of(state) {
-            Some(ReleaseState::NotApplicable) => Word::Unsuited(reason.to_owned()),
+            Some(ReleaseState::NotApplicable | ReleaseState::Rejected) => Word::Unsuited(reason.to_owned()),
             Some(ReleaseState::Installed) => Word::Installed,
             _ => Word::Takes,
         };

@@ -189,12 +189,16 @@ impl Live {
     pub(super) fn on_report(&mut self, report: &Report) {
         self.output.event(&json!({
             "event": "report", "t": self.seconds(), "device": report.device, "state": report.state,
-            "reason": report.reason, "release": report.release,
+            "reason": report.reason, "release": report.release, "phase": report.phase,
+            "fault": report.fault, "result_code": report.result_code,
         }));
         self.devices.on_report(report);
         let look = match ReleaseState::of(&report.state) {
             Some(ReleaseState::Failed | ReleaseState::WaitingForSpace) => Look::Bad,
-            Some(ReleaseState::NotApplicable) if self.is_new(&report.reason) => Look::Warning,
+            Some(ReleaseState::RolledBack | ReleaseState::Inconsistent) => Look::Bad,
+            Some(ReleaseState::NotApplicable | ReleaseState::Rejected) if self.is_new(&report.reason) => {
+                Look::Warning
+            }
             Some(ReleaseState::Withdrawn) => Look::Warning,
             _ => return,
         };

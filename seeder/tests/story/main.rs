@@ -1,5 +1,6 @@
 //! The operator's day, told through the real binary: a site, devices, a release, a look at it, and its end.
 
+mod lifecycle;
 mod signing;
 mod upkeep;
 

@@ -3,23 +3,23 @@
 //! An install of `versions[n]` over those before it is cut at its first, second, ... point until one is whole. After
 //! each cut the state is looked at, and the install is repeated, replaced by another one, or taken back.
 
-use super::super::{fuse, install};
+use super::super::{Evidence, activate, commit, evidence, fuse, stage, undo};
 use super::fixture::{DEST, Version, listing, names, picture, scratch};
 use std::path::Path;
 
 /// More points than any install here has.
 const POINTS_MAX: u32 = 100;
 
-fn active(root: &Path) -> Option<String> {
+pub fn active(root: &Path) -> Option<String> {
     picture(&root.join(DEST))
 }
 
-fn previous(root: &Path) -> Option<String> {
+pub fn previous(root: &Path) -> Option<String> {
     picture(&root.join("opt/app.samara-previous"))
 }
 
 /// Three versions: what is there before (the first may be missing), and what is installed when power fails.
-fn stories() -> Vec<[Option<Version>; 3]> {
+pub fn stories() -> Vec<[Option<Version>; 3]> {
     let file = |text: &str| Some(Version::file(text));
     let tree = |text: &str| Some(Version::tree(text));
     vec![
@@ -31,7 +31,15 @@ fn stories() -> Vec<[Option<Version>; 3]> {
         [tree("a"), tree("b"), tree("c")],
         [file("a"), tree("b"), file("c")],
         [tree("a"), file("b"), tree("c")],
+        [Some(Version::config("a")), Some(Version::config("b")), Some(Version::config("c"))],
+        [None, file("b"), Some(Version::config("c"))],
+        [None, None, Some(Version::binary("c"))],
+        [Some(Version::binary("a")), Some(Version::binary("b")), Some(Version::binary("c"))],
+        [file("a"), tree("b"), Some(Version::binary("c"))],
+        [None, None, Some(Version::script("c"))],
+        [Some(Version::script("a")), Some(Version::script("b")), Some(Version::script("c"))],
         // The previous version comes back.
+        [Some(Version::binary("a")), Some(Version::binary("b")), Some(Version::binary("a"))],
         [file("a"), file("b"), file("a")],
         [tree("a"), tree("b"), tree("a")],
     ]
@@ -49,7 +57,7 @@ fn at_every_point(
             version.install(dir.path()).unwrap();
         }
         fuse::on(points);
-        let cut = install(dir.path(), &new.artifact, &new.source);
+        let cut = new.install_on(dir.path());
         let passed = fuse::points_passed();
         fuse::on(u32::MAX);
         then(dir.path(), [first.as_ref(), second.as_ref(), Some(new)]);
@@ -61,7 +69,7 @@ fn at_every_point(
     panic!("an install never ended");
 }
 
-fn look(version: Option<&Version>) -> Option<String> {
+pub fn look(version: Option<&Version>) -> Option<String> {
     version.map(Version::picture)
 }
 
@@ -103,7 +111,7 @@ fn an_install_that_is_cut_again_and_again_ends_right() {
             // Each try gets further than the one before; the first ones do not even tidy up.
             for points in [1, 4, 12] {
                 fuse::on(points);
-                let _ = install(root, &new.artifact, &new.source);
+                let _ = new.install_on(root);
             }
             new.install(root).unwrap();
             assert_eq!((active(root), previous(root)), (look(third), look(second)), "{}", listing(root));
@@ -112,28 +120,127 @@ fn an_install_that_is_cut_again_and_again_ends_right() {
 }
 
 #[test]
-fn another_version_after_a_crash_keeps_what_was_really_in_place() {
+fn another_version_after_a_crash_follows_what_was_committed_last() {
     for next in [Version::file("next"), Version::tree("next")] {
         for story in stories() {
-            at_every_point(&story, |root, _| {
-                let there = active(root);
+            at_every_point(&story, |root, [_, second, third]| {
+                let is_committed = !root.join("opt/app.samara-kept").symlink_metadata().is_ok();
+                let there = if is_committed { active(root) } else { look(second) };
+                assert!(there == look(second) || there == look(third), "{}", listing(root));
                 next.install(root).unwrap();
                 assert_eq!((active(root), previous(root)), (look(Some(&next)), there), "{}", listing(root));
-                assert!(names(root).iter().all(|name| !name.ends_with("-new") && !name.ends_with("-kept")));
+                let leftover =
+                    |name: &String| ["-part", "-new", "-kept"].iter().any(|end| name.ends_with(end));
+                assert!(!names(root).iter().any(leftover), "{}", listing(root));
             });
         }
     }
 }
 
+/// The state of a whole install that is about to be committed or undone.
+fn activated([first, second, third]: &[Option<Version>; 3]) -> (tempfile::TempDir, String) {
+    let dir = scratch();
+    std::fs::create_dir(dir.path().join("opt")).unwrap();
+    for version in [first, second].into_iter().flatten() {
+        version.install(dir.path()).unwrap();
+    }
+    let before = listing(dir.path());
+    let new = third.as_ref().unwrap();
+    stage(&new.site(dir.path()), &new.artifact).unwrap();
+    activate(&new.site(dir.path()), &new.artifact).unwrap();
+    (dir, before)
+}
+
 #[test]
-fn an_install_that_is_taken_back_after_a_crash_leaves_the_old_version_and_its_own_predecessor() {
+fn what_is_undone_after_a_crash_at_any_point_leaves_exactly_what_was_there() {
     for story in stories() {
-        at_every_point(&story, |root, [first, second, third]| {
-            let Some(old) = second else { return };
-            let was_switched = active(root) == look(third);
-            old.install(root).unwrap();
-            let expected = if was_switched { look(third) } else { look(first) };
-            assert_eq!((active(root), previous(root)), (look(second), expected), "{}", listing(root));
-        });
+        let new = story[2].as_ref().unwrap();
+        for points in 0..POINTS_MAX {
+            let dir = scratch();
+            std::fs::create_dir(dir.path().join("opt")).unwrap();
+            for version in story[..2].iter().flatten() {
+                version.install(dir.path()).unwrap();
+            }
+            let before = listing(dir.path());
+            let site = new.site(dir.path());
+            fuse::on(points);
+            let cut = stage(&site, &new.artifact).and_then(|_| activate(&site, &new.artifact));
+            for _ in 0..2 {
+                fuse::on(u32::MAX);
+                undo(&site, &new.artifact).unwrap();
+                assert_eq!(listing(dir.path()), before);
+            }
+            if cut.is_ok() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_roll_back_that_is_cut_at_any_point_has_old_or_new_in_place_and_ends_when_it_is_repeated() {
+    for story in stories() {
+        for points in 0..POINTS_MAX {
+            let new = story[2].as_ref().unwrap();
+            let (dir, before) = activated(&story);
+            let site = new.site(dir.path());
+            fuse::on(points);
+            let cut = undo(&site, &new.artifact);
+            let there = active(dir.path());
+            let old = look(story[1].as_ref());
+            assert!(there == old || there == look(Some(new)), "{}", listing(dir.path()));
+            fuse::on(u32::MAX);
+            undo(&site, &new.artifact).unwrap();
+            assert_eq!(listing(dir.path()), before);
+            if cut.is_ok() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_commit_that_is_cut_at_any_point_never_leaves_the_new_version_and_ends_when_it_is_repeated() {
+    for story in stories() {
+        for points in 0..POINTS_MAX {
+            let new = story[2].as_ref().unwrap();
+            let (dir, _) = activated(&story);
+            let site = new.site(dir.path());
+            fuse::on(points);
+            let cut = commit(&site, &new.artifact);
+            assert_eq!(active(dir.path()), look(Some(new)));
+            assert_eq!(evidence(&site, &new.artifact), Evidence::New);
+            fuse::on(u32::MAX);
+            commit(&site, &new.artifact).unwrap();
+            let expected = (look(Some(new)), look(story[1].as_ref()));
+            assert_eq!((active(dir.path()), previous(dir.path())), expected);
+            if cut.is_ok() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn each_step_of_an_install_may_be_repeated_alone_after_it_was_cut() {
+    for story in stories() {
+        for points in 0..POINTS_MAX {
+            let new = story[2].as_ref().unwrap();
+            let (dir, before) = activated(&story);
+            let site = new.site(dir.path());
+            undo(&site, &new.artifact).unwrap();
+            assert_eq!(listing(dir.path()), before);
+            stage(&site, &new.artifact).unwrap();
+            fuse::on(points);
+            let cut = activate(&site, &new.artifact);
+            fuse::on(u32::MAX);
+            activate(&site, &new.artifact).unwrap();
+            assert_eq!(active(dir.path()), look(Some(new)));
+            undo(&site, &new.artifact).unwrap();
+            assert_eq!(listing(dir.path()), before);
+            if cut.is_ok() {
+                break;
+            }
+        }
     }
 }

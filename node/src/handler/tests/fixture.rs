@@ -1,15 +1,16 @@
 //! Artifacts to install, a source that can fail, and pictures of what is on disk.
 
-use super::super::{InstallError, Source, fuse, install};
+use super::super::{InstallError, Site, Source, activate, commit, fuse, stage};
 use crate::mesh::store::StoreError;
 use samara_protocol::artifact::{Entry, EntryKind, FileList};
 use samara_protocol::document::{Artifact, ArtifactKind, BlobRef, Installed, Representation, When};
-use samara_protocol::id::ContentHash;
+use samara_protocol::id::{ContentHash, DocumentId};
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 pub const DEST: &str = "opt/app";
 
@@ -96,6 +97,9 @@ impl Version {
             when: When::default(),
             installed: Installed { hash: hash(list.unwrap_or(data)), size: data.len() as u64 },
             representations: vec![plain],
+            config: None,
+            binary: None,
+            script: None,
             crit: Vec::new(),
         };
         let contents = list.into_iter().chain([data]).map(|bytes| (hash(bytes), bytes.to_vec())).collect();
@@ -140,6 +144,19 @@ impl Version {
         Self::new(ArtifactKind::Tree, None, data.as_bytes(), Some(&list))
     }
 
+    pub fn config(text: &str) -> Self {
+        Self::new(ArtifactKind::Config, None, text.as_bytes(), None)
+    }
+
+    pub fn binary(text: &str) -> Self {
+        Self::new(ArtifactKind::Binary, None, text.as_bytes(), None)
+    }
+
+    /// A script that says something.
+    pub fn script(text: &str) -> Self {
+        Self::new(ArtifactKind::Script, None, format!("#!/bin/sh\necho {text}\n").as_bytes(), None)
+    }
+
     pub fn at(mut self, destination: &str) -> Self {
         self.artifact.destination = destination.into();
         self
@@ -153,7 +170,20 @@ impl Version {
     /// Installs it with the power on throughout.
     pub fn install(&self, root: &Path) -> Result<(), InstallError> {
         fuse::on(u32::MAX);
-        install(root, &self.artifact, &self.source)
+        self.install_on(root)
+    }
+
+    /// Installs it until the power fails.
+    pub fn install_on(&self, root: &Path) -> Result<(), InstallError> {
+        let site = self.site(root);
+        stage(&site, &self.artifact)?;
+        activate(&site, &self.artifact)?;
+        commit(&site, &self.artifact)
+    }
+
+    pub fn site<'a>(&'a self, root: &'a Path) -> Site<'a> {
+        let release = DocumentId(self.artifact.installed.hash.0);
+        Site { root, source: &self.source, private: programs(), release, version: "2", version_before: "1" }
     }
 
     /// What this version looks like when it is installed alone.
@@ -165,6 +195,12 @@ impl Version {
         };
         self.picture.get_or_init(alone).clone()
     }
+}
+
+/// Where programs of all tests lie while they run; they are of distinct names.
+fn programs() -> &'static Path {
+    static DIR: OnceLock<tempfile::TempDir> = OnceLock::new();
+    DIR.get_or_init(|| tempfile::tempdir().unwrap()).path()
 }
 
 /// A directory in memory where there is one: thousands of installs make hundreds of thousands of fsyncs.

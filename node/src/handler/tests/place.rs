@@ -16,8 +16,8 @@ fn previous(root: &Path) -> Option<String> {
     picture(&root.join(PREVIOUS))
 }
 
-fn kinds() -> [fn(&str) -> Version; 2] {
-    [Version::file, Version::tree]
+fn kinds() -> [fn(&str) -> Version; 4] {
+    [Version::file, Version::tree, Version::config, Version::binary]
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_damaged_file_list_is_said_before_anything_is_written() {
     let one = Version::tree("one");
     let list = one.artifact.plain().unwrap().list.unwrap().content;
     *one.source.fault.borrow_mut() = Some((list, Fault::Damaged));
-    let error = check(dir.path(), &one.artifact, &one.source).unwrap_err();
+    let error = check(&one.site(dir.path()), &one.artifact).unwrap_err();
     assert!(matches!(error, InstallError::Store(StoreError::Damaged { .. })), "{error}");
     assert_eq!(listing(dir.path()), "");
 }

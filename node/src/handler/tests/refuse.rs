@@ -9,7 +9,7 @@ use std::path::Path;
 fn refused(dir: &Path, version: &Version, words: &[&str]) {
     let before = listing(dir);
     let root = dir.join("root");
-    let checked = check(&root, &version.artifact, &version.source).unwrap_err();
+    let checked = check(&version.site(&root), &version.artifact).unwrap_err();
     let error = version.install(&root).unwrap_err().to_string();
     assert_eq!(checked.to_string(), error);
     words.iter().for_each(|word| assert!(error.contains(word), "{word:?} is not in {error}"));

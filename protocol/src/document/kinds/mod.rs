@@ -2,13 +2,19 @@
 //!
 //! Unknown fields are ignored, unless the document names them under `crit` (D4); a later version may only add fields.
 
+mod artifact;
 mod fields;
+mod lifecycle;
 mod release;
+mod root;
 mod site;
 mod state;
 
+pub use artifact::*;
+pub use lifecycle::*;
 pub(crate) use release::overlap;
 pub use release::*;
+pub use root::*;
 pub use site::*;
 pub use state::*;
 

@@ -1,17 +1,16 @@
 //! The Release: one signed, numbered set of artifacts for a kind of device. It names no site.
 
-use super::{Document, DocumentError, TEXT_MAX, check_critical, check_name, check_names, check_text};
-use crate::artifact::safe_destination;
-use crate::geometry::{Geometry, GeometryError};
-use crate::id::ContentHash;
+use super::lifecycle::validate_hooks;
+use super::{
+    Artifact, BlobRef, Document, DocumentError, Health, Hook, TEXT_MAX, When, check_critical, check_name,
+    check_names, check_text,
+};
 use crate::wire::DocumentKind;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most artifacts of one release.
 pub const ARTIFACTS_MAX: usize = 64;
-/// The most representations of one artifact.
-pub const REPRESENTATIONS_MAX: usize = 8;
 
 /// How urgent a release is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -47,6 +46,12 @@ pub struct Compatibility {
     /// The oldest agent that can install it: a version of semantic versioning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_agent: Option<String>,
+    /// What must be installed: a range of semantic versions, such as `>=1.2, <3`, by product.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub components: BTreeMap<String, String>,
+    /// Bytes that must be free where artifacts are installed, beside what the release itself needs.
+    #[serde(default)]
+    pub free_bytes: u64,
 }
 
 impl Compatibility {
@@ -54,6 +59,16 @@ impl Compatibility {
     fn validate(&self) -> Result<(), DocumentError> {
         check_names("compatibility.hardware", &self.hardware)?;
         check_names("compatibility.architecture", &self.architecture)?;
+        check_names(
+            "compatibility.components",
+            self.components.iter().flat_map(|(name, range)| [name, range]),
+        )?;
+        for (product, range) in &self.components {
+            semver::VersionReq::parse(range).map_err(|e| {
+                let problem = format!("{range:?} of {product} is no range such as \">=1.2, <3\": {e}");
+                DocumentError::field("compatibility.components", problem)
+            })?;
+        }
         let Some(version) = &self.min_agent else { return Ok(()) };
         check_name("compatibility.min_agent", version)?;
         let wrong = |e| {
@@ -61,147 +76,6 @@ impl Compatibility {
             DocumentError::field("compatibility.min_agent", problem)
         };
         semver::Version::parse(version).map(drop).map_err(wrong)
-    }
-}
-
-/// For which of those devices one artifact is; an empty list: all.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct When {
-    /// Hardware revisions.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hardware: Vec<String>,
-    /// Processor architectures.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub architecture: Vec<String>,
-}
-
-/// How an artifact is installed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ArtifactKind {
-    /// One file.
-    File,
-    /// A directory tree, switched as one.
-    Tree,
-}
-
-/// What is there after the install: of a file its bytes, of a tree its file list (which names the content).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Installed {
-    /// BLAKE3.
-    pub hash: ContentHash,
-    /// Bytes of all files.
-    pub size: u64,
-}
-
-/// A content that is swarmed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BlobRef {
-    /// BLAKE3.
-    pub content: ContentHash,
-    /// Bytes.
-    pub size: u64,
-    /// Bytes of a piece.
-    pub piece_size: u32,
-}
-
-impl BlobRef {
-    /// Its shape.
-    pub fn geometry(&self) -> Result<Geometry, GeometryError> {
-        Geometry::new(self.size, self.piece_size)
-    }
-}
-
-/// One way in which an artifact travels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Representation {
-    /// `plain` in this version.
-    pub encoding: String,
-    /// None in this version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encryption: Option<String>,
-    /// What a delta starts from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base: Option<ContentHash>,
-    /// The bytes: of a tree, all its files one after the other.
-    pub data: BlobRef,
-    /// A tree's file list.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub list: Option<BlobRef>,
-    /// Fields that a reader must know.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub crit: Vec<String>,
-}
-
-/// One file or tree of a release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Artifact {
-    /// For people.
-    pub name: String,
-    /// How it is installed.
-    pub kind: ArtifactKind,
-    /// Where, under the device's install root; belongs wholly to the release.
-    pub destination: String,
-    /// Permissions of a file; 0644 if not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<u32>,
-    /// For which devices.
-    #[serde(default)]
-    pub when: When,
-    /// What is there afterwards.
-    pub installed: Installed,
-    /// How it travels.
-    pub representations: Vec<Representation>,
-    /// Fields that a reader must know.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub crit: Vec<String>,
-}
-
-impl Artifact {
-    /// The representation that this version can use.
-    pub fn plain(&self) -> Option<&Representation> {
-        self.representations
-            .iter()
-            .find(|r| r.encoding == "plain" && r.encryption.is_none() && r.base.is_none())
-    }
-
-    fn validate(&self) -> Result<(), DocumentError> {
-        check_critical::<Self>(&self.crit)?;
-        check_name("artifacts.name", &self.name)?;
-        check_names("artifacts.when", self.when.hardware.iter().chain(&self.when.architecture))?;
-        safe_destination(&self.destination).map_err(|fault| {
-            DocumentError::field("artifacts.destination", format!("{:?} {fault}", self.destination))
-        })?;
-        if self.mode.is_some_and(|mode| mode > 0o777) {
-            return Err(DocumentError::field("artifacts.mode", "beyond 0777"));
-        }
-        if self.representations.len() > REPRESENTATIONS_MAX {
-            return Err(DocumentError::field("artifacts.representations", "more than 8"));
-        }
-        let Some(plain) = self.plain() else {
-            return Err(DocumentError::field("artifacts.representations", "none is plain"));
-        };
-        check_critical::<Representation>(&plain.crit)?;
-        if plain.list.is_some() != (self.kind == ArtifactKind::Tree) {
-            return Err(DocumentError::field(
-                "artifacts.representations.list",
-                "a tree has one, a file has none",
-            ));
-        }
-        if plain.data.size != self.installed.size {
-            return Err(DocumentError::field("artifacts.installed.size", "differs from the plain bytes"));
-        }
-        // Of a tree it is the list that says what is there: it names the content, too.
-        if self.installed.hash != plain.list.map_or(plain.data.content, |list| list.content) {
-            return Err(DocumentError::field(
-                "artifacts.installed.hash",
-                "is not that of the plain bytes, or of a tree's file list",
-            ));
-        }
-        for blob in plain.list.iter().chain([&plain.data]) {
-            blob.geometry().map_err(|e| DocumentError::field("artifacts.representations", e.to_string()))?;
-        }
-        Ok(())
     }
 }
 
@@ -238,20 +112,24 @@ pub struct Release {
     pub min_protocol: u16,
     /// In the order of install.
     pub artifacts: Vec<Artifact>,
+    /// Programs that run on the way, those of one step in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
+    /// When it counts as working.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// Fields that a reader must know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub crit: Vec<String>,
 }
 
 impl Release {
-    /// The distinct blobs of all artifacts, a tree's list before its data.
+    /// The distinct blobs of all hooks and artifacts, a tree's list before its data.
     pub fn blobs(&self) -> Vec<BlobRef> {
         let mut seen = BTreeSet::new();
-        let plain = self.artifacts.iter().filter_map(Artifact::plain);
-        plain
-            .flat_map(|r| r.list.into_iter().chain([r.data]))
-            .filter(|blob| seen.insert(blob.content))
-            .collect()
+        let hooks = self.hooks.iter().map(|hook| hook.data);
+        let all = hooks.chain(self.artifacts.iter().flat_map(Artifact::blobs));
+        all.filter(|blob| seen.insert(blob.content)).collect()
     }
 
     /// Whether one of the two may replace the other.
@@ -273,7 +151,8 @@ impl Release {
         check_name("version", &self.version)?;
         check_names("notes", self.notes.keys())?;
         self.notes.values().try_for_each(|note| check_text("notes", note, 8 * TEXT_MAX))?;
-        self.compatibility.validate()
+        self.compatibility.validate()?;
+        self.health.iter().try_for_each(Health::validate)
     }
 }
 
@@ -287,6 +166,7 @@ impl Document for Release {
             return Err(DocumentError::field("artifacts", format!("there must be 1 to {ARTIFACTS_MAX}")));
         }
         self.artifacts.iter().try_for_each(Artifact::validate)?;
+        validate_hooks(&self.hooks)?;
         // A destination belongs to one artifact, wholly.
         for (i, a) in self.artifacts.iter().enumerate() {
             for b in &self.artifacts[i + 1..] {
@@ -312,45 +192,6 @@ pub(crate) fn overlap(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn artifact(kind: ArtifactKind, installed: u8, list: Option<u8>) -> Artifact {
-        let blob = |n: u8| BlobRef { content: ContentHash([n; 32]), size: 10, piece_size: 128 * 1024 };
-        let plain = Representation {
-            encoding: "plain".into(),
-            encryption: None,
-            base: None,
-            data: blob(1),
-            list: list.map(blob),
-            crit: vec![],
-        };
-        Artifact {
-            name: "app".into(),
-            kind,
-            destination: "app".into(),
-            mode: None,
-            when: When::default(),
-            installed: Installed { hash: ContentHash([installed; 32]), size: 10 },
-            representations: vec![plain],
-            crit: vec![],
-        }
-    }
-
-    fn field(artifact: &Artifact) -> String {
-        artifact.validate().unwrap_err().to_string()
-    }
-
-    // D7
-    #[test]
-    fn what_is_installed_of_a_file_are_its_bytes_and_of_a_tree_its_file_list() {
-        assert!(artifact(ArtifactKind::File, 1, None).validate().is_ok());
-        assert!(artifact(ArtifactKind::Tree, 2, Some(2)).validate().is_ok());
-        for wrong in [artifact(ArtifactKind::File, 2, None), artifact(ArtifactKind::Tree, 1, Some(2))] {
-            assert!(field(&wrong).contains("artifacts.installed.hash"), "{}", field(&wrong));
-        }
-        let mut wrong = artifact(ArtifactKind::Tree, 2, Some(2));
-        wrong.installed.size = 11;
-        assert!(field(&wrong).contains("artifacts.installed.size"), "{}", field(&wrong));
-    }
 
     // D9
     #[test]

@@ -1,4 +1,4 @@
-//! The documents of a site: its trust root, what rolls out, what is withdrawn, who is enrolled, what devices say.
+//! The documents of a site beside its trust root: what rolls out, what is withdrawn, who is enrolled, what devices say.
 
 use super::{
     Document, DocumentError, NAME_MAX, ReleaseWord, TEXT_MAX, check_critical, check_key, check_line,
@@ -7,138 +7,11 @@ use super::{
 use crate::id::{ContentHash, DocumentId, KeyId, PeerId, RolloutId, SiteId};
 use crate::wire::DocumentKind;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
-/// The most keys of one role.
-pub const ROLE_KEYS_MAX: usize = 32;
 /// The largest payload of a Report.
 pub const REPORT_BYTES_MAX: usize = 1024;
-
-/// Keys, roles and thresholds of a site; version 1 is pinned on its devices.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrustRoot {
-    /// The site.
-    pub site: SiteId,
-    /// Exactly one more than the version before.
-    pub version: u64,
-    /// The version before; none in version 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<DocumentId>,
-    /// Raised after a compromise: orders Rollouts before their sequence does.
-    pub epoch: u64,
-    /// Who may sign what.
-    pub roles: Roles,
-    /// The products that a release key may sign; a key that is not named may sign all.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub products: BTreeMap<KeyId, Vec<String>>,
-    /// Keys that count in no role any more.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub revoked_keys: Vec<KeyId>,
-    /// Devices that may not join.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub revoked_devices: Vec<PeerId>,
-    /// Who may join.
-    pub mesh: MeshAccess,
-    /// The oldest wire protocol that the site allows: devices that speak none so new install nothing (T19).
-    #[serde(default)]
-    pub min_protocol: u16,
-    /// The oldest document schema that the site allows.
-    #[serde(default)]
-    pub min_schema: u16,
-    /// Fields that a reader must know.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub crit: Vec<String>,
-}
-
-/// Who may join the mesh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MeshAccess {
-    /// Everybody who is not revoked; only enrolled devices count.
-    Open,
-    /// Enrolled devices and operators.
-    Closed,
-}
-
-/// The signing duties of a site.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Roles {
-    /// Signs the next trust root.
-    pub root: Role,
-    /// Signs Releases and Withdrawals.
-    pub release: Role,
-    /// Signs Rollouts and Withdrawals.
-    pub rollout: Role,
-    /// Signs Enrollments.
-    pub enroll: Role,
-    /// Mesh identities of operators' laptops: they may join a closed mesh and sign no document.
-    #[serde(default)]
-    pub operator: Role,
-}
-
-/// Keys of a duty, and how many distinct ones must sign.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Role {
-    /// Ed25519 public keys.
-    pub keys: Vec<KeyId>,
-    /// At least 1 where there are keys.
-    pub threshold: u32,
-}
-
-impl Role {
-    fn validate(&self, field: &'static str) -> Result<(), DocumentError> {
-        if self.keys.len() > ROLE_KEYS_MAX {
-            return Err(DocumentError::field(field, format!("more than {ROLE_KEYS_MAX} keys")));
-        }
-        if self.keys.iter().collect::<BTreeSet<_>>().len() != self.keys.len() {
-            return Err(DocumentError::field(field, "names a key twice"));
-        }
-        self.keys.iter().try_for_each(|key| check_key(field, *key))?;
-        if self.threshold == 0 || self.threshold as usize > self.keys.len() {
-            let problem = format!("threshold {} with {} keys", self.threshold, self.keys.len());
-            return Err(DocumentError::field(field, problem));
-        }
-        Ok(())
-    }
-}
-
-impl TrustRoot {
-    /// Version 1 for these roles, with nothing restricted or revoked.
-    pub fn first(site: SiteId, roles: Roles, mesh: MeshAccess) -> Self {
-        Self {
-            site,
-            version: 1,
-            previous: None,
-            epoch: 0,
-            roles,
-            products: BTreeMap::new(),
-            revoked_keys: Vec::new(),
-            revoked_devices: Vec::new(),
-            mesh,
-            min_protocol: 0,
-            min_schema: 0,
-            crit: Vec::new(),
-        }
-    }
-}
-
-impl Document for TrustRoot {
-    const KIND: DocumentKind = DocumentKind::TrustRoot;
-    const PAYLOAD_TYPE: &'static str = "application/vnd.samara.trust-root.v1+json";
-
-    fn validate(&self) -> Result<(), DocumentError> {
-        check_critical::<Self>(&self.crit)?;
-        if self.version == 0 || (self.version == 1) != self.previous.is_none() {
-            return Err(DocumentError::field("previous", "version 1 has none, every later version has one"));
-        }
-        self.roles.root.validate("roles.root")?;
-        self.roles.release.validate("roles.release")?;
-        self.roles.rollout.validate("roles.rollout")?;
-        self.roles.enroll.validate("roles.enroll")?;
-        check_names("products", self.products.values().flatten())
-    }
-}
 
 /// How far a rollout has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,6 +63,12 @@ pub struct Rollout {
     /// An older release that may be installed instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_to: Option<DocumentId>,
+    /// Whether devices try again what went bad on them under an older sequence of this Rollout, or another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retry: bool,
+    /// How often a device tries to install it before it calls it bad.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub attempts_max: u32,
     /// A date after which its age is an alarm; nothing stops.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fresh_until: Option<String>,
@@ -198,12 +77,23 @@ pub struct Rollout {
     pub crit: Vec<String>,
 }
 
+fn one() -> u32 {
+    1
+}
+
+fn is_one(attempts: &u32) -> bool {
+    *attempts == 1
+}
+
 impl Document for Rollout {
     const KIND: DocumentKind = DocumentKind::Rollout;
     const PAYLOAD_TYPE: &'static str = "application/vnd.samara.rollout.v1+json";
 
     fn validate(&self) -> Result<(), DocumentError> {
         check_critical::<Self>(&self.crit)?;
+        if !(1..=100).contains(&self.attempts_max) {
+            return Err(DocumentError::field("attempts_max", "must be 1 to 100"));
+        }
         check_line("fresh_until", self.fresh_until.as_deref().unwrap_or_default(), NAME_MAX)
     }
 }
@@ -325,9 +215,18 @@ pub struct Report {
     /// Under which Rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<DocumentId>,
-    /// 0 when all is well.
+    /// 0 when all is well; where a program ended badly, its exit code, or minus the signal that ended it.
     #[serde(default)]
     pub result_code: i64,
+    /// In which state of the install it went wrong, if it did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub phase: String,
+    /// What kind of thing went wrong.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fault: String,
+    /// Bytes that the last install wrote to the install root for each 100 bytes that it installed; 0 where none is known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub written_percent: u64,
     /// Installed versions by product.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub versions: BTreeMap<String, String>,
@@ -364,6 +263,9 @@ impl Report {
             release: None,
             rollout: None,
             result_code: 0,
+            phase: String::new(),
+            fault: String::new(),
+            written_percent: 0,
             versions: BTreeMap::new(),
             others: BTreeMap::new(),
             sequences: BTreeMap::new(),
@@ -373,6 +275,10 @@ impl Report {
             crit: Vec::new(),
         }
     }
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Document for Report {
@@ -387,6 +293,8 @@ impl Document for Report {
         self.others.values().try_for_each(|word| check_line("others", &word.reason, TEXT_MAX))?;
         check_names("versions", self.versions.iter().flat_map(|(product, version)| [product, version]))?;
         self.alarms.iter().try_for_each(|alarm| check_line("alarms", alarm, TEXT_MAX))?;
+        check_line("phase", &self.phase, NAME_MAX)?;
+        check_line("fault", &self.fault, NAME_MAX)?;
         check_line("reason", &self.reason, TEXT_MAX)
     }
 }

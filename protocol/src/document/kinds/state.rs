@@ -25,12 +25,24 @@ pub enum ReleaseState {
     WaitingForSpace,
     /// All its bytes are verified; it is being placed.
     Installing,
-    /// It is in place.
+    /// It runs, and must show that it works.
+    Testing,
+    /// It is in place, and works.
     Installed,
+    /// It did not work; what was there before comes back.
+    RollingBack,
+    /// It did not work; what was there before is back, and it is not tried again.
+    RolledBack,
+    /// What was there before could not be brought back: somebody must look.
+    Inconsistent,
     /// The install failed, or its bytes cannot be kept for another reason than a full disk; tried again.
     Failed,
+    /// It is for devices like this one, which refuses it as it is now.
+    Rejected,
     /// It is not for this device, or cannot be used by it.
     NotApplicable,
+    /// Its rollout was ended before it was installed.
+    Aborted,
     /// It was taken back.
     Withdrawn,
     /// A later release of its channel is wanted instead.
@@ -39,14 +51,20 @@ pub enum ReleaseState {
 
 impl ReleaseState {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 15] = [
         Self::Waiting,
         Self::Downloading,
         Self::WaitingForSpace,
         Self::Installing,
+        Self::Testing,
         Self::Installed,
+        Self::RollingBack,
+        Self::RolledBack,
+        Self::Inconsistent,
         Self::Failed,
+        Self::Rejected,
         Self::NotApplicable,
+        Self::Aborted,
         Self::Withdrawn,
         Self::Superseded,
     ];
@@ -58,9 +76,15 @@ impl ReleaseState {
             Self::Downloading => "downloading",
             Self::WaitingForSpace => "waiting_for_space",
             Self::Installing => "installing",
+            Self::Testing => "testing",
             Self::Installed => "installed",
+            Self::RollingBack => "rolling_back",
+            Self::RolledBack => "rolled_back",
+            Self::Inconsistent => "inconsistent",
             Self::Failed => "failed",
+            Self::Rejected => "rejected",
             Self::NotApplicable => "not_applicable",
+            Self::Aborted => "aborted",
             Self::Withdrawn => "withdrawn",
             Self::Superseded => "superseded",
         }
@@ -74,14 +98,19 @@ impl ReleaseState {
     /// How much the site must know it: of several releases the state with the highest weight is a device's last word.
     pub fn weight(self) -> u8 {
         match self {
-            Self::Waiting | Self::Superseded => 0,
+            Self::Waiting | Self::Superseded | Self::Aborted => 0,
             Self::NotApplicable => 1,
             Self::Installed => 2,
             Self::Withdrawn => 3,
             Self::Downloading => 4,
             Self::Installing => 5,
-            Self::WaitingForSpace => 6,
-            Self::Failed => 7,
+            Self::Testing => 6,
+            Self::RollingBack => 7,
+            Self::Rejected => 8,
+            Self::WaitingForSpace => 9,
+            Self::Failed => 10,
+            Self::RolledBack => 11,
+            Self::Inconsistent => 12,
         }
     }
 }

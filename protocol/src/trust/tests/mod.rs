@@ -67,6 +67,9 @@ pub(crate) fn release(number: u64) -> Release {
         when: When::default(),
         installed: Installed { hash: content, size: 10 },
         representations: vec![plain],
+        config: None,
+        binary: None,
+        script: None,
         crit: vec![],
     };
     Release {
@@ -82,6 +85,8 @@ pub(crate) fn release(number: u64) -> Release {
         compatibility: Compatibility::default(),
         min_protocol: 1,
         artifacts: vec![artifact],
+        hooks: vec![],
+        health: None,
         crit: vec![],
     }
 }
@@ -96,6 +101,8 @@ pub(crate) fn rollout(sequence: u64, state: RolloutState) -> Rollout {
         selector: Selector::All,
         state,
         rollback_to: None,
+        retry: false,
+        attempts_max: 1,
         fresh_until: None,
         crit: vec![],
     }

@@ -1,0 +1,110 @@
+//! What people at the device ask of the agent: to bring the version before back.
+
+use super::Agent;
+use super::work::Work;
+use samara_protocol::document::Release;
+use samara_protocol::id::DocumentId;
+use samara_protocol::install::{Input, State};
+use samara_protocol::trust::Verified;
+use std::collections::BTreeSet;
+use tokio::sync::oneshot;
+
+/// Something that somebody at the device wants.
+#[derive(Debug)]
+pub enum Order {
+    /// Bring back what was in place before a release: before the one that was installed last, if none is named.
+    RollBack {
+        /// Which.
+        release: Option<DocumentId>,
+        /// Where the answer goes: what is brought back, or why not.
+        answer: oneshot::Sender<Result<RollBack, String>>,
+    },
+}
+
+/// A roll back that has begun.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RollBack {
+    /// What goes.
+    pub release: DocumentId,
+    /// What goes, for people.
+    pub name: String,
+    /// What comes back.
+    pub to: Option<DocumentId>,
+    /// What comes back, for people.
+    pub to_name: String,
+}
+
+impl Agent {
+    pub(super) async fn on_order(&mut self, order: Order) {
+        let Order::RollBack { release, answer } = order;
+        let begun = self.roll_back(release);
+        self.pump().await;
+        // Whoever asked may have gone.
+        let _ = answer.send(begun);
+    }
+
+    pub(super) fn roll_back(&mut self, wanted: Option<DocumentId>) -> Result<RollBack, String> {
+        if !self.parts.local_rollback {
+            return Err("the configuration does not allow it (install.local_rollback = false)".into());
+        }
+        if let Some(work) = self.work.values().find(|work| work.state().is_under_way()) {
+            return Err(format!("{} is {}: try again when it has ended", work.subject.name(), work.state()));
+        }
+        if let Some(id) = wanted.or_else(|| self.stuck()).filter(|id| self.is_stuck(id)) {
+            return self.unstick(id);
+        }
+        let installed = |work: &&Work| {
+            work.state().is_in_place() && wanted.is_none_or(|wanted| wanted == work.subject.id)
+        };
+        let at = |work: &&Work| self.rows.get(&work.subject.id).map(|row| row.at);
+        let work = self.work.values().filter(installed).max_by_key(at);
+        let work = work.ok_or_else(|| match wanted {
+            Some(id) => format!("release {id} is not installed here"),
+            None => "no release is installed here".to_owned(),
+        })?;
+        let (id, name) = (work.subject.id, work.subject.name());
+        let to = self.before(work)?;
+        self.facts.floors.check(to).map_err(|below| format!("{} cannot come back: {below}", name_of(to)))?;
+        let begun = RollBack { release: id, name, to: Some(to.id()), to_name: name_of(to) };
+        self.tell(id, Input::ByHand);
+        Ok(begun)
+    }
+
+    /// The release that was in place before, at all destinations where one was.
+    pub(super) fn before(&self, work: &Work) -> Result<&Verified<Release>, String> {
+        let name = work.subject.name();
+        let previous = self.parts.state.previous().map_err(|error| error.to_string())?;
+        let before: BTreeSet<_> =
+            work.subject.destinations.iter().filter_map(|destination| previous.get(destination)).collect();
+        let Some(id) = before.first() else { return Err(format!("nothing was in place before {name}")) };
+        if before.len() > 1 {
+            return Err(format!("{name} replaced several releases: a rollout must say which comes back"));
+        }
+        let missing = || format!("the release before {name} is not known any more: {id}");
+        self.documents.releases.get(*id).ok_or_else(missing)
+    }
+
+    fn is_stuck(&self, id: &DocumentId) -> bool {
+        self.rows.get(id).is_some_and(|row| row.record.state == State::Inconsistent)
+    }
+
+    fn stuck(&self) -> Option<DocumentId> {
+        self.rows.keys().copied().find(|id| self.is_stuck(id))
+    }
+
+    /// Somebody looked at what could not be brought back, and wants it tried once more.
+    fn unstick(&mut self, id: DocumentId) -> Result<RollBack, String> {
+        let missing = || format!("release {id} is not known any more");
+        let release = self.documents.releases.get(&id).cloned().ok_or_else(missing)?;
+        let row = self.rows.get(&id).cloned().ok_or_else(missing)?;
+        self.take_up(id, Release::clone(&release), &row, true);
+        let name = name_of(&release);
+        self.tell(id, Input::ByHand);
+        Ok(RollBack { release: id, name, to: None, to_name: "what was there before".into() })
+    }
+}
+
+/// For people.
+pub(super) fn name_of(release: &Release) -> String {
+    format!("{} {}", release.product, release.version)
+}

@@ -1,0 +1,236 @@
+//! One step of an install, on a thread that may wait: handlers, hooks and health checks, from contents that are sealed.
+
+use super::Agent;
+use super::work::Subject;
+use crate::handler::{self, Evidence, InstallError, Site, Source};
+use crate::health::{self, Device};
+use crate::hook::{self, Outcome};
+use crate::mesh::store::{Store, StoreError};
+use crate::process::Ending;
+use crate::state::State;
+use samara_protocol::document::{Artifact, Hook, HookStep};
+use samara_protocol::id::{ContentHash, DocumentId};
+use samara_protocol::install::{Space, Step};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+use tokio::io::AsyncWrite;
+use tokio::runtime::Handle;
+
+/// How a step of a release ended: bytes written to the install root, or what went wrong.
+#[derive(Debug)]
+pub struct StepResult {
+    pub(super) release: DocumentId,
+    pub(super) step: Step,
+    pub(super) outcome: Result<u64, StepError>,
+}
+
+/// Why a step is not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StepError {
+    /// A hook wants to be asked again later.
+    #[error("it asks for a later try")]
+    Later,
+    /// An artifact, or the bytes of a program, could not be handled.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    /// A hook failed.
+    #[error("{why}")]
+    Hook { exit: Option<i32>, why: String },
+    /// It does not show that it works.
+    #[error("{why}")]
+    Health { exit: Option<i32>, why: String },
+}
+
+/// All that a step needs.
+pub(super) struct Job {
+    pub(super) subject: Arc<Subject>,
+    pub(super) root: PathBuf,
+    pub(super) private: PathBuf,
+    pub(super) source: StoreSource,
+    pub(super) state: Arc<State>,
+    pub(super) version_before: String,
+    pub(super) activated_at: u64,
+    /// Of a release that is committed and shall go all the same: what was in place before it, by destination.
+    pub(super) back_to: Option<BTreeMap<String, Artifact>>,
+}
+
+impl Agent {
+    pub(super) fn source(&self) -> StoreSource {
+        StoreSource { store: self.parts.store.clone(), runtime: Handle::current() }
+    }
+}
+
+impl Job {
+    fn site(&self) -> Site<'_> {
+        Site {
+            root: &self.root,
+            private: &self.private,
+            source: &self.source,
+            release: self.subject.id,
+            version: &self.subject.release.version,
+            version_before: &self.version_before,
+        }
+    }
+
+    /// Does it.
+    pub(super) fn run(&self, step: Step) -> Result<u64, StepError> {
+        let (site, artifacts) = (self.site(), &self.subject.artifacts);
+        match step {
+            Step::Check => self.check(&site)?,
+            Step::Stage(index) => return Ok(handler::stage(&site, &artifacts[index])?.bytes_written),
+            Step::Activate(index) => handler::activate(&site, &artifacts[index])?,
+            Step::Undo(index) => self.undo(&site, &artifacts[index])?,
+            Step::Commit(index) => handler::commit(&site, &artifacts[index])?,
+            Step::Hook { step, index } => self.run_hook(&site, step, index)?,
+            Step::Probe => self.probe(&site)?,
+            // The agent itself ends.
+            Step::Restart => {}
+        }
+        Ok(0)
+    }
+
+    /// What an undo finds not committed goes back by itself. What is committed leaves its predecessor beside it; where
+    /// there was none it stays.
+    fn undo(&self, site: &Site, artifact: &Artifact) -> Result<(), StepError> {
+        handler::undo(site, artifact)?;
+        let before = self.back_to.as_ref().and_then(|before| before.get(&artifact.destination));
+        Ok(before.map_or(Ok(()), |before| handler::bring_back(site, before))?)
+    }
+
+    /// T18 once more, at the last moment, from what is on disk.
+    fn check(&self, site: &Site) -> Result<(), StepError> {
+        let marks = self.state.marks().map_err(|error| InstallError::Journal(error.to_string()))?;
+        marks.security_floors.check(&self.subject.release).map_err(InstallError::from)?;
+        self.subject.artifacts.iter().try_for_each(|artifact| handler::check(site, artifact))?;
+        Ok(())
+    }
+
+    fn hooks(&self, step: HookStep) -> impl Iterator<Item = &Hook> {
+        self.subject.hooks.iter().filter(move |hook| hook.step == step)
+    }
+
+    fn run_hook(&self, site: &Site, step: HookStep, index: usize) -> Result<(), StepError> {
+        let Some(hook) = self.hooks(step).nth(index) else { return Ok(()) };
+        let result = hook::run(site, hook)?;
+        let tail = result.output_tail.lines().last().unwrap_or_default();
+        tracing::info!(
+            target: "samara", event = "hook", hook = hook.name, step = step.as_str(), outcome = %result.outcome,
+            took_ms = result.took.as_millis(), output = tail, "hook ran"
+        );
+        let exit = match result.outcome {
+            Outcome::Passed => return Ok(()),
+            Outcome::RetryLater => return Err(StepError::Later),
+            Outcome::Failed(Ending::Exited(code)) => Some(code),
+            Outcome::Failed(Ending::Killed(signal)) => Some(-signal),
+            Outcome::Failed(Ending::TimedOut(_)) | Outcome::TimedOut(_) => None,
+        };
+        let said = if tail.is_empty() { String::new() } else { format!(": {tail}") };
+        Err(StepError::Hook { exit, why: format!("hook {} {}{said}", hook.name, result.outcome) })
+    }
+
+    /// One round. What is only advised is said; the first thing required that fails ends the round.
+    fn probe(&self, site: &Site) -> Result<(), StepError> {
+        for index in 0..self.hooks(HookStep::Health).count() {
+            match self.run_hook(site, HookStep::Health, index) {
+                Ok(()) => {}
+                Err(StepError::Later) => {
+                    let why = "a health hook asks for a later try".to_owned();
+                    return Err(StepError::Health { exit: Some(hook::RETRY_LATER), why });
+                }
+                Err(StepError::Hook { exit, why }) => return Err(StepError::Health { exit, why }),
+                Err(error) => return Err(error),
+            }
+        }
+        let device = Device {
+            root: self.root.clone(),
+            variables: hook::variables(site, "", HookStep::Health.as_str()),
+            activated_at: SystemTime::UNIX_EPOCH + Duration::from_secs(self.activated_at),
+        };
+        let checks = self.subject.release.health.iter().flat_map(|health| &health.checks);
+        for check in checks {
+            let Err(why) = self.source.runtime.block_on(health::check(check, &device)) else { continue };
+            let is_required = check.required;
+            tracing::warn!(target: "samara", event = "health", check = check.name, is_required, why, "a health check failed");
+            if is_required {
+                return Err(StepError::Health { exit: None, why: format!("check {}: {why}", check.name) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every artifact of the release is what is in place.
+    pub(super) fn is_all_new(&self) -> bool {
+        let site = self.site();
+        self.subject.artifacts.iter().all(|artifact| handler::evidence(&site, artifact) == Evidence::New)
+    }
+
+    /// Room at the install root; room for the contents is the store's own concern when it opens them.
+    pub(super) fn space(&self) -> Space {
+        let site = self.site();
+        let staged: u64 =
+            self.subject.artifacts.iter().map(|artifact| handler::bytes_needed(&site, artifact)).sum();
+        let needed = staged.saturating_add(self.subject.release.compatibility.free_bytes);
+        match room(&self.root) {
+            Ok((_, capacity)) if needed > capacity => Space::Never { needed, capacity },
+            Ok((available, _)) if needed > available => Space::Lacks { needed, available },
+            Ok(_) => Space::Fits,
+            Err(error) => {
+                // Staging finds out.
+                tracing::warn!(%error, "cannot find out how much room there is");
+                Space::Fits
+            }
+        }
+    }
+}
+
+/// Bytes that may still be written below a directory, or where it would be made, and bytes of its file system.
+fn room(root: &Path) -> std::io::Result<(u64, u64)> {
+    let there = root.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    let disk = rustix::fs::statvfs(there)?;
+    let bytes = |units: u64| units.saturating_mul(disk.f_frsize);
+    Ok((bytes(disk.f_bavail), bytes(disk.f_blocks)))
+}
+
+/// The store, asked from a thread that may wait.
+pub(super) struct StoreSource {
+    store: Store,
+    runtime: Handle,
+}
+
+impl Source for StoreSource {
+    fn copy(
+        &self,
+        content: ContentHash,
+        offset: u64,
+        len: u64,
+        out: &mut dyn Write,
+    ) -> Result<(), StoreError> {
+        self.runtime.block_on(self.store.copy_verified(content, offset, len, &mut Waiting(out)))
+    }
+}
+
+/// A writer that makes its thread wait instead of its task.
+struct Waiting<'a>(&'a mut dyn Write);
+
+impl AsyncWrite for Waiting<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Poll::Ready(self.0.write(bytes))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(self.0.flush())
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.poll_flush(context)
+    }
+}

@@ -1,0 +1,251 @@
+//! A device made of dice: steps fail, hooks ask for another time, power fails before and after every record and in the
+//! middle of every step. Whatever happens, the machine ends by itself, and what it leaves is one version, whole.
+
+use super::*;
+use crate::rng::Prng;
+use std::collections::BTreeSet;
+
+/// What stands at a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum There {
+    Old,
+    New,
+}
+
+/// How likely things go wrong, in percent.
+#[derive(Debug, Clone, Copy)]
+struct Odds {
+    fails: usize,
+    later: usize,
+    cut: usize,
+    /// Nothing can be brought back.
+    is_stuck: bool,
+}
+
+struct World {
+    dice: Prng,
+    odds: Odds,
+    plan: Plan,
+    attempts_max: u32,
+    now: Timestamp,
+    machine: Install,
+    /// What is on disk.
+    journal: Option<Record>,
+    there: Vec<There>,
+    /// What is committed is undone no more.
+    is_kept: Vec<bool>,
+    undone: Vec<usize>,
+    /// Power fails no more after so many cuts.
+    cuts_left: u32,
+    edges: BTreeSet<(State, State)>,
+}
+
+impl World {
+    fn new(seed: u64, odds: Odds) -> Self {
+        let mut dice = Prng::new(seed);
+        let attempts_max = 1 + dice.below(3) as u32;
+        let restarts = dice.below(4) == 0;
+        let test = plan().test.filter(|_| dice.below(3) > 0);
+        let plan = Plan { restarts, test, artifacts: 1 + dice.below(3), ..plan() };
+        let cuts_left = dice.below(40) as u32;
+        let machine = Install::new(plan.clone(), wanted(attempts_max), Timestamp::ZERO, seed);
+        Self {
+            dice,
+            odds,
+            there: vec![There::Old; plan.artifacts],
+            is_kept: vec![false; plan.artifacts],
+            plan,
+            attempts_max,
+            now: Timestamp::ZERO,
+            machine,
+            journal: None,
+            undone: Vec::new(),
+            cuts_left,
+            edges: BTreeSet::new(),
+        }
+    }
+
+    fn is(&mut self, percent: usize) -> bool {
+        self.dice.below(100) < percent
+    }
+
+    fn is_cut(&mut self) -> bool {
+        let is_cut = self.cuts_left > 0 && self.is(self.odds.cut);
+        self.cuts_left -= u32::from(is_cut);
+        is_cut
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.machine.handle(self.now, input);
+    }
+
+    /// Power fails and comes back.
+    fn cut(&mut self) {
+        let is_new = self.there.iter().all(|there| *there == There::New);
+        let (plan, seed, verdict) = (self.plan.clone(), self.dice.next_u64(), wanted(self.attempts_max));
+        self.undone.clear();
+        self.machine = match self.journal.clone() {
+            Some(record) if record.state.is_under_way() || record.state.is_terminal() => {
+                Install::resume(plan, record, is_new, verdict, self.now, seed)
+            }
+            Some(record) => Install::again(plan, record, verdict, self.now, seed),
+            None => Install::new(plan, verdict, self.now, seed),
+        };
+    }
+
+    /// Carries out what the machine wants; `false` when it wants nothing more.
+    fn go(&mut self) -> bool {
+        while let Some(action) = self.machine.poll_action() {
+            if self.is_cut() {
+                self.cut();
+                return true;
+            }
+            self.act(action);
+        }
+        if let Some(step) = self.machine.poll_step() {
+            self.run(step);
+            return true;
+        }
+        let Some(at) = self.machine.poll_timeout() else { return self.machine.wants_turn() };
+        self.now = self.now.max(at);
+        self.tell(Input::Tick);
+        true
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Record { id, record } => {
+                self.check_record(&record);
+                if record.state.needs_record() {
+                    self.journal = Some(record);
+                    if self.is_cut() {
+                        return self.cut();
+                    }
+                }
+                self.tell(Input::Persisted(id));
+            }
+            Action::CheckSpace => {
+                let lacks = Space::Lacks { needed: 2, available: 1 };
+                let space = if self.is(self.odds.fails) { lacks } else { Space::Fits };
+                self.tell(Input::Space(space));
+            }
+            Action::Fetch if self.is(self.odds.fails) => self.tell(Input::Unkept("no permission".into())),
+            Action::Fetch => self.tell(Input::Complete),
+        }
+    }
+
+    fn check_record(&mut self, record: &Record) {
+        self.edges.insert((record.from, record.state));
+        assert!(record.attempt <= self.attempts_max + record.cuts, "{record:?}");
+        match record.state {
+            State::Installing => assert!(self.there.iter().all(|there| *there == There::Old), "{record:?}"),
+            State::RollingBack => self.undone.clear(),
+            _ => {}
+        }
+    }
+
+    fn run(&mut self, step: Step) {
+        self.check_step(step);
+        let is_cut = self.is_cut();
+        let is_half = is_cut && self.is(50);
+        let fails = match step {
+            Step::Undo(_) => self.odds.is_stuck || self.is(self.odds.fails),
+            // Power fails now and then in it, as it does elsewhere.
+            Step::Restart => false,
+            _ => self.is(self.odds.fails),
+        };
+        if !fails && !is_half {
+            match step {
+                Step::Activate(index) => self.there[index] = There::New,
+                Step::Undo(index) if !self.is_kept[index] => self.there[index] = There::Old,
+                Step::Commit(index) => self.is_kept[index] = true,
+                _ => {}
+            }
+        }
+        if is_cut || step == Step::Restart {
+            return self.cut();
+        }
+        let outcome = match step {
+            Step::Hook { .. } if self.is(self.odds.later) => Outcome::RetryLater,
+            Step::Check | Step::Stage(_) if self.is(self.odds.later) => Outcome::ContentLost,
+            _ if fails => Outcome::Failed(fault()),
+            _ => Outcome::Done,
+        };
+        self.tell(Input::Ran(step, outcome));
+    }
+
+    /// Nothing that depends on a record comes before it.
+    fn check_step(&mut self, step: Step) {
+        let on_disk = self.journal.as_ref().map(|record| record.state);
+        let state = self.machine.state();
+        if state.is_under_way() {
+            assert_eq!(on_disk, Some(state), "{step:?}");
+        }
+        match step {
+            Step::Activate(_) => assert_eq!(state, State::Activating),
+            Step::Commit(_) => assert_eq!(state, State::Committing),
+            Step::Probe => assert_eq!(state, State::Testing),
+            Step::Undo(index) if state == State::RollingBack => {
+                assert!(self.undone.last().is_none_or(|last| *last >= index), "{:?}", self.undone);
+                self.undone.push(index);
+            }
+            _ => {}
+        }
+    }
+
+    /// Runs to the end.
+    fn run_out(&mut self) -> State {
+        for _ in 0..20_000 {
+            if !self.go() && self.machine.state().is_terminal() {
+                return self.machine.state();
+            }
+        }
+        panic!("it never ends: {:?}", self.machine);
+    }
+}
+
+fn odds(dice: &mut Prng) -> Odds {
+    let fails = [0, 2, 10, 40][dice.below(4)];
+    Odds {
+        fails,
+        later: [0, 5, 50][dice.below(3)],
+        cut: [0, 1, 5, 20][dice.below(4)],
+        is_stuck: dice.below(20) == 0,
+    }
+}
+
+#[test]
+fn whatever_fails_and_wherever_power_is_cut_it_ends_by_itself_with_one_version_whole() {
+    let (mut edges, mut ends) = (BTreeSet::new(), BTreeSet::new());
+    for seed in 0..20_000 {
+        let odds = odds(&mut Prng::new(seed ^ 0xabcd));
+        let mut world = World::new(seed, odds);
+        let end = world.run_out();
+        let all = |what: There| world.there.iter().all(|there| *there == what);
+        match end {
+            State::Committed => assert!(all(There::New), "seed {seed}: {odds:?}"),
+            State::Inconsistent => {}
+            _ => assert!(all(There::Old), "seed {seed}: {odds:?} {end}"),
+        }
+        ends.insert(end);
+        edges.append(&mut world.edges);
+    }
+    assert_eq!(
+        ends.into_iter().collect::<Vec<_>>(),
+        [State::Committed, State::RolledBack, State::Inconsistent, State::Rejected]
+    );
+    for (from, to) in edges.iter().filter(|(from, to)| from != to) {
+        let is_known = TABLE.iter().any(|(of, _, at)| (of, at) == (from, to));
+        assert!(is_known || DECIDED.iter().any(|(_, at)| at == to), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn where_nothing_fails_power_may_fail_often_and_it_is_committed_all_the_same() {
+    let mut committed = 0;
+    for seed in 0..1000 {
+        let odds = Odds { fails: 0, later: 0, cut: 3, is_stuck: false };
+        committed += u32::from(World::new(seed, odds).run_out() == State::Committed);
+    }
+    assert!(committed > 980, "{committed}");
+}
