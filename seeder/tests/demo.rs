@@ -33,6 +33,28 @@ fn the_demo_carries_a_file_to_every_device_and_reports() {
 }
 
 #[test]
+fn devices_live_through_bad_releases_pauses_and_kills_at_every_step() {
+    let mut command = samara();
+    command.args(["--json", "demo", "--lifecycle", "--devices", "3"]).env_remove("CARGO");
+    let output = ok(&mut command);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let outcome: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(outcome["event"], "lifecycle");
+    let devices = outcome["devices"].as_array().unwrap();
+    let mut killed_at = Vec::new();
+    for device in devices {
+        assert_eq!(device["in_place"], "4", "{device}");
+        assert_eq!(device["releases"]["4"], "installed", "{device}");
+        killed_at.extend(device["killed_at"].as_array().unwrap().iter().filter_map(Value::as_str));
+        assert!(device["restarts"].as_u64() >= Some(1), "{device}");
+    }
+    killed_at.sort_unstable();
+    let steps =
+        ["health", "post_install", "post_rollback", "pre_check", "pre_install", "pre_rollback", "script"];
+    assert_eq!((devices.len(), killed_at), (3, [&steps[..], &["undo", "validate"]].concat()));
+}
+
+#[test]
 fn a_demo_that_is_killed_takes_its_processes_with_it() {
     if !Command::new("setpriv")
         .args(["--pdeathsig", "TERM", "--", "true"])

@@ -34,6 +34,8 @@ pub(super) async fn play(
         device.start(programs)?;
     }
     wait_for_api(&devices).await?;
+    // Nothing can be served before there is a release.
+    publish(programs, &site, scratch, "1", release::Works::Yes).await?;
     let seeder = Seeder::start(programs, &site, &devices, args.uplink).await?;
     let restarts = vec![0; devices.len()];
     let mut life = Life { args, output, scratch, programs, site, devices, seeder, restarts };
@@ -61,7 +63,6 @@ struct Life<'a> {
 
 impl Life<'_> {
     async fn tell(&mut self) -> Result<(), Failure> {
-        self.publish("1", release::Works::Yes).await?;
         self.until("1", ReleaseState::Installed, "1").await?;
         self.say("version 1 is committed on every device");
 
@@ -95,7 +96,7 @@ impl Life<'_> {
         self.roll_out("pause", &four).await?;
         self.seeder = Seeder::start(self.programs, &self.site, &self.devices, self.args.uplink).await?;
         self.until("4", ReleaseState::Waiting, "2").await?;
-        self.say("version 4 is paused: every device has it and waits");
+        self.say("version 4 is paused: every device knows it and waits");
         self.roll_out("resume", &four).await?;
         self.until("4", ReleaseState::Installed, "4").await?;
         self.say("version 4 was resumed and is committed on every device");
@@ -107,16 +108,8 @@ impl Life<'_> {
         self.output.event(&json!({"event": "chapter", "text": text}));
     }
 
-    /// The id of the release.
     async fn publish(&self, version: &str, works: release::Works) -> Result<String, Failure> {
-        let description = release::write(&self.scratch.join(format!("release-{version}")), version, works)
-            .map_err(storage)?;
-        let words = ["--json", "publish", "--yes", "--site"].map(str::to_owned).into_iter();
-        let more = [super::path(&self.site), "--from".into(), super::path(&description)];
-        let said = self.programs.operator(words.chain(more).collect()).await?;
-        let event: Value =
-            said.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
-        event["release"].as_str().map(str::to_owned).ok_or_else(|| failed(format!("publish said {said:?}")))
+        publish(self.programs, &self.site, self.scratch, version, works).await
     }
 
     async fn roll_out(&self, change: &str, release: &str) -> Result<(), Failure> {
@@ -186,6 +179,24 @@ impl Life<'_> {
         }
         Ok(json!({"event": "lifecycle", "devices": devices}))
     }
+}
+
+/// Signs a version; the id of the release.
+async fn publish(
+    programs: &Programs,
+    site: &Path,
+    scratch: &Path,
+    version: &str,
+    works: release::Works,
+) -> Result<String, Failure> {
+    let dir = scratch.join(format!("release-{version}"));
+    let description = release::write(&dir, version, works).map_err(storage)?;
+    let words = ["--json", "publish", "--yes", "--site"].map(str::to_owned).into_iter();
+    let more = [super::path(site), "--from".into(), super::path(&description)];
+    let said = programs.operator(words.chain(more).collect()).await?;
+    let event: Value =
+        said.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+    event["release"].as_str().map(str::to_owned).ok_or_else(|| failed(format!("publish said {said:?}")))
 }
 
 /// Where each version stands; nothing while the daemon does not answer.

@@ -38,8 +38,12 @@ impl Handler for ConfigHandler {
         space::of_file(artifact.installed.size + there)
     }
 
-    /// What would not change by being merged once more.
+    /// What would not change by being merged once more. Of an activation that is not committed the names on disk tell:
+    /// the program may have written into its configuration meanwhile, and the bytes of the release may not be at hand.
     fn is_in_place(&self, site: &Site, place: &Place, artifact: &Artifact) -> bool {
+        if switch::is_kept(place) {
+            return switch::is_switched(place) && !switch::is_staged(place);
+        }
         let Ok(Some((there, mode))) = read_there(place) else { return false };
         artifact.mode.is_none_or(|wanted| wanted == mode)
             && wanted(site, place, artifact).is_ok_and(|wanted| wanted == there)

@@ -64,6 +64,25 @@ fn what_a_program_writes_between_stage_and_activate_is_not_lost() {
 }
 
 #[test]
+fn after_a_restart_an_activated_configuration_is_known_without_the_bytes_of_the_release() {
+    let dir = with("rate = 5\n");
+    let mut version = merging("rate = 7\n", Merge::Toml);
+    let look = |version: &Version| evidence(&version.site(dir.path()), &version.artifact);
+    fuse::on(u32::MAX);
+    stage(&version.site(dir.path()), &version.artifact).unwrap();
+    assert_eq!(look(&version), Evidence::Other);
+    activate(&version.site(dir.path()), &version.artifact).unwrap();
+    // The program that runs now writes into its configuration.
+    fs::write(dir.path().join(DEST), "rate = 6\n").unwrap();
+    let data = version.data;
+    let bytes = version.source.contents.insert(data, b"damaged!!".to_vec()).unwrap();
+    assert_eq!(look(&version), Evidence::New);
+    undo(&version.site(dir.path()), &version.artifact).unwrap();
+    version.source.contents.insert(data, bytes);
+    assert_eq!((look(&version), there(dir.path()).as_str()), (Evidence::Other, "rate = 5\n"));
+}
+
+#[test]
 fn the_command_sees_the_new_file_and_what_it_refuses_changes_nothing() {
     let command = ["/bin/sh", "-c", "grep good \"$1\" || { echo no good; exit 3; }", "look", "{file}"];
     let dir = with("old");
