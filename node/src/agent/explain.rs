@@ -28,7 +28,7 @@ impl Agent {
             ReleaseState::Waiting | ReleaseState::Aborted => !self.aside[&release.id()].is_in_place,
             _ => true,
         };
-        let named = releases.filter(is_of_interest).max_by_key(|release| self.weight(release));
+        let named = releases.filter(is_of_interest).max_by_key(|release| (self.weight(release), release.number));
         if let Some(release) = named {
             let aside = &self.aside[&release.id()];
             let (name, why) = (name_of(release), &aside.reason);
@@ -72,6 +72,9 @@ impl Agent {
                 format!("{name} is held back: {}; it goes on with the operator's next word.", hold.why)
             }
             (_, Some(hold)) => format!("{name} is held back: {}.", hold.why),
+            (State::Downloading, _) if self.parts.status.borrow().neighbours.is_empty() => {
+                format!("{name} is wanted, but no neighbour is connected from whom its bytes could come.")
+            }
             (State::Offered | State::Checking | State::Downloading, _) => {
                 format!("{name} is wanted, and its bytes come from neighbours.")
             }
