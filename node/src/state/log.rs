@@ -133,18 +133,17 @@ impl State {
     pub fn log(&self) -> Result<Vec<Linked>, StateError> {
         self.read(|transaction| {
             let table = transaction.open_table(LOG)?;
-            let mut lines = Vec::new();
-            for entry in table.iter()? {
+            let linked = table.iter()?.map(|entry| {
                 let (n, line) = entry?;
                 let (previous, text) = line.value();
-                lines.push(Linked {
+                Ok(Linked {
                     n: n.value(),
                     previous: ContentHash(*previous),
                     hash: ContentHash(chained(previous, text)),
                     text: String::from_utf8_lossy(text).into_owned(),
-                });
-            }
-            Ok(lines)
+                })
+            });
+            linked.collect()
         })
     }
 }
