@@ -28,7 +28,8 @@ impl Agent {
             ReleaseState::Waiting | ReleaseState::Aborted => !self.aside[&release.id()].is_in_place,
             _ => true,
         };
-        let named = releases.filter(is_of_interest).max_by_key(|release| (self.weight(release), release.number));
+        let named =
+            releases.filter(is_of_interest).max_by_key(|release| (self.weight(release), release.number));
         if let Some(release) = named {
             let aside = &self.aside[&release.id()];
             let (name, why) = (name_of(release), &aside.reason);

@@ -1,8 +1,8 @@
 //! Programs of a release that run on the way: from verified bytes to an outcome.
 //!
 //! The bytes are hashed once more while they are written to a file that only this user can read, under a name that
-//! nobody can guess, in a directory of the daemon's own. The file is gone when the program has ended. How it runs:
-//! [`process`]; what it is told: [`variables`]. Each call blocks its thread.
+//! nobody can guess, in a directory of the daemon's own. The file is gone when the program has ended. How it runs
+//! and what it is told is in docs/HANDLERS.md. Each call blocks its thread.
 
 use crate::handler::{InstallError, Site, copy_verified};
 use crate::process::{self, Ending, Program};

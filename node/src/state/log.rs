@@ -133,18 +133,17 @@ impl State {
     pub fn log(&self) -> Result<Vec<Linked>, StateError> {
         self.read(|transaction| {
             let table = transaction.open_table(LOG)?;
-            let linked =
-                |entry: Result<(redb::AccessGuard<u64>, redb::AccessGuard<(&[u8; 32], &[u8])>), _>| {
-                    let (n, line) = entry?;
-                    let (previous, text) = line.value();
-                    Ok(Linked {
-                        n: n.value(),
-                        previous: ContentHash(*previous),
-                        hash: ContentHash(chained(previous, text)),
-                        text: String::from_utf8_lossy(text).into_owned(),
-                    })
-                };
-            table.iter()?.map(linked).collect()
+            let linked = table.iter()?.map(|entry| {
+                let (n, line) = entry?;
+                let (previous, text) = line.value();
+                Ok(Linked {
+                    n: n.value(),
+                    previous: ContentHash(*previous),
+                    hash: ContentHash(chained(previous, text)),
+                    text: String::from_utf8_lossy(text).into_owned(),
+                })
+            });
+            linked.collect()
         })
     }
 }

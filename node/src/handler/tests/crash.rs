@@ -124,7 +124,7 @@ fn another_version_after_a_crash_follows_what_was_committed_last() {
     for next in [Version::file("next"), Version::tree("next")] {
         for story in stories() {
             at_every_point(&story, |root, [_, second, third]| {
-                let is_committed = !root.join("opt/app.samara-kept").symlink_metadata().is_ok();
+                let is_committed = root.join("opt/app.samara-kept").symlink_metadata().is_err();
                 let there = if is_committed { active(root) } else { look(second) };
                 assert!(there == look(second) || there == look(third), "{}", listing(root));
                 next.install(root).unwrap();
