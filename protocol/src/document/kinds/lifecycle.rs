@@ -1,6 +1,7 @@
 //! What a Release says of its life on a device beside its artifacts: hooks, health, and how each kind of artifact is
 //! handled.
 
+use super::local::{check_loopback, check_url};
 use super::{BlobRef, DocumentError, When, check_line, check_name, check_names};
 use crate::artifact::safe_destination;
 use serde::{Deserialize, Serialize};
@@ -382,28 +383,6 @@ fn check_unit(field: &'static str, unit: &str) -> Result<(), DocumentError> {
         return Err(DocumentError::field(field, format!("{unit:?} is no name of a unit")));
     }
     Ok(())
-}
-
-// The device is asked about itself, never whether it can reach anything else.
-fn check_loopback(field: &'static str, address: &str) -> Result<(), DocumentError> {
-    let parsed = address.parse::<std::net::SocketAddr>();
-    match parsed {
-        Ok(address) if address.ip().is_loopback() && address.port() != 0 => Ok(()),
-        _ => {
-            let problem = format!("{address:?} is no loopback address with a port, such as 127.0.0.1:8080");
-            Err(DocumentError::field(field, problem))
-        }
-    }
-}
-
-fn check_url(url: &str) -> Result<(), DocumentError> {
-    const FIELD: &str = "health.checks.url";
-    check_name(FIELD, url)?;
-    let Some(rest) = url.strip_prefix("http://") else {
-        return Err(DocumentError::field(FIELD, format!("{url:?} does not begin with http://")));
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    check_loopback(FIELD, authority)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 mod artifact;
 mod fields;
 mod lifecycle;
+mod local;
 mod release;
 mod root;
 mod site;
