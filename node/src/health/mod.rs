@@ -31,7 +31,6 @@ pub async fn check(check: &HealthCheck, device: &Device) -> Result<(), String> {
         Probe::Http { url, status } => within(timeout, url, http::answers(url, *status)).await,
         Probe::Tcp { address } => within(timeout, address, accepts(address)).await,
         Probe::File { path } => is_fresh(&device.root.join(path), device.activated_at),
-        Probe::Neighbours { .. } => Err("this version of samara-node cannot ask neighbours".into()),
     }
 }
 

@@ -153,11 +153,6 @@ pub enum Probe {
         /// Where.
         path: String,
     },
-    /// So many neighbours connect to this device and fetch a piece from it, so that the next update can reach it.
-    Neighbours {
-        /// How many; fewer when fewer are there.
-        at_least: u32,
-    },
 }
 
 fn http_ok() -> u16 {
@@ -294,10 +289,6 @@ impl HealthCheck {
             Probe::Tcp { address } => check_loopback("health.checks.address", address),
             Probe::Unit { unit } => check_unit("health.checks.unit", unit),
             Probe::File { path } => check_path("health.checks.path", path),
-            Probe::Neighbours { at_least } if !(1..=16).contains(at_least) => {
-                Err(DocumentError::field("health.checks.at_least", "must be 1 to 16"))
-            }
-            Probe::Neighbours { .. } => Ok(()),
         }
     }
 }
@@ -408,7 +399,6 @@ mod tests {
             json!({"probe": "command", "command": ["app/bin/check"]}),
             json!({"probe": "unit", "unit": "pump@1.service"}),
             json!({"probe": "file", "path": "/run/app/ready"}),
-            json!({"probe": "neighbours", "at_least": 2}),
         ] {
             assert_eq!(check(right.clone()), Ok(()), "{right}");
         }
@@ -425,7 +415,6 @@ mod tests {
             json!({"probe": "unit", "unit": "--now"}),
             json!({"probe": "unit", "unit": "a b"}),
             json!({"probe": "file", "path": "/run/../etc"}),
-            json!({"probe": "neighbours", "at_least": 0}),
             json!({"probe": "command", "command": ["/bin/true"], "timeout_seconds": 0}),
             json!({"probe": "telepathy"}),
         ] {
