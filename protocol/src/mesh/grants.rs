@@ -23,28 +23,26 @@ fn help_budget(copies_max: u32, pieces: u32) -> u32 {
 
 impl Mesh {
     pub(super) fn on_credit(&mut self, peer: PeerId, credit: Credit, now: Timestamp) {
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let Some(neighbour) = self.neighbours.get(&peer) else { return };
         let Some(&content) = neighbour.channels.get(&credit.channel) else {
             return self.violation(peer, "names a swarm that it had not opened", now);
         };
-        if let Some(waiting) = neighbour.waiting.get_mut(&content) {
-            waiting.credit = credit.pieces;
-        } else if let Some(party) = self.swarms.get_mut(&content).and_then(|s| s.parties.get_mut(&peer)) {
+        if let Some(party) = self.swarms.get_mut(&content).and_then(|s| s.parties.get_mut(&peer)) {
             party.credit = credit.pieces;
             self.pump_grants(now);
         }
     }
 
-    /// Tells a granting peer how many pieces are taken.
+    /// Tells a granting peer how many pieces are taken; nothing before its own word that it opened the swarm has come. Data
+    /// travels on other streams, and what overtakes that word means nothing to this peer.
     pub(super) fn give_credit(&mut self, peer: PeerId, content: ContentHash) {
         let grants = self.neighbours.get(&peer).is_some_and(|n| n.is_member() && n.mode == ServeMode::Grant);
         let Some(swarm) = self.swarms.get_mut(&content).filter(|swarm| grants && swarm.is_wanted) else {
             return;
         };
         let pieces = if swarm.takes() { self.config.limits.credit_pieces } else { 0 };
-        if let Some(party) = swarm.parties.get_mut(&peer) {
-            party.granted = 0;
-        }
+        let Some(party) = swarm.parties.get_mut(&peer) else { return };
+        party.granted = 0;
         let channel = swarm.channel;
         self.send(peer, Message::Credit(Credit { channel, pieces }));
     }

@@ -60,9 +60,9 @@ impl Mesh {
             self.open_with(peer, content);
             let waiting =
                 self.neighbours.get_mut(&peer).and_then(|neighbour| neighbour.waiting.remove(&content));
-            if let Some(Waiting { geometry: theirs, have, credit }) = waiting {
+            if let Some(Waiting { geometry: theirs, have }) = waiting {
                 if theirs == geometry {
-                    self.join(peer, content, have, credit, now);
+                    self.join(peer, content, have, now);
                 } else {
                     self.violation(peer, "another geometry than the manifest's", now);
                 }
@@ -120,7 +120,7 @@ impl Mesh {
             let party = self.part(peer, content, now);
             if let (Some(geometry), Some(party), Some(n)) = (geometry, party, self.neighbours.get_mut(&peer))
             {
-                n.waiting.insert(content, Waiting { geometry, have: party.have, credit: party.credit });
+                n.waiting.insert(content, Waiting { geometry, have: party.have });
             }
         }
         self.uploads.forget(None, Some(content));
@@ -236,10 +236,10 @@ impl Mesh {
         neighbour.channels.insert(open.channel, open.content);
         match self.swarms.get(&open.content).map(|swarm| swarm.geometry) {
             None => {
-                neighbour.waiting.insert(open.content, Waiting { geometry, have, credit: 0 });
+                neighbour.waiting.insert(open.content, Waiting { geometry, have });
             }
             Some(ours) if ours == geometry => {
-                self.join(peer, open.content, have, 0, now);
+                self.join(peer, open.content, have, now);
                 self.catch_up(peer, open.content);
                 self.pump_grants(now);
             }
@@ -271,7 +271,8 @@ impl Mesh {
         self.pump_grants(now);
     }
 
-    fn join(&mut self, peer: PeerId, content: ContentHash, have: PieceSet, credit: u16, now: Timestamp) {
+    /// A peer takes part in a swarm that both have opened.
+    fn join(&mut self, peer: PeerId, content: ContentHash, have: PieceSet, now: Timestamp) {
         let Some(pulls) = self.neighbours.get(&peer).map(|n| n.mode == ServeMode::Pull) else { return };
         let counts = self.counts(peer);
         let Some(swarm) = self.swarms.get_mut(&content) else { return };
@@ -279,12 +280,13 @@ impl Mesh {
             have.iter().for_each(|piece| swarm.picker.rise(piece, &mut self.rng));
         }
         let joined_full = have.is_full();
-        let party = Party { have, credit, joined_full, may_help: true, granted: 0 };
+        let party = Party { have, credit: 0, joined_full, may_help: true, granted: 0 };
         swarm.parties.insert(peer, party);
         if counts {
             self.count_in(peer, content, now);
         }
         self.safety_is_stale = true;
+        self.give_credit(peer, content);
         self.pump_peer(peer, now);
     }
 

@@ -62,8 +62,6 @@ pub struct Waiting {
     pub geometry: Geometry,
     /// What it says it has.
     pub have: PieceSet,
-    /// The pieces it is ready to be granted.
-    pub credit: u16,
 }
 
 /// A peer that a connection stands with.
