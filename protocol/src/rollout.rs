@@ -13,7 +13,7 @@ use crate::document::{Artifact, BlobRef, Hook, Release, Rollout, RolloutState, T
 use crate::id::DocumentId;
 use crate::trust::{Verified, VerifiedDocument};
 use std::collections::{BTreeMap, BTreeSet};
-use suited::{unmet, unsuited};
+use suited::{fits, unmet, unsuited};
 
 /// The verified documents that decide, newest of each kind.
 #[derive(Debug, Default)]
@@ -293,7 +293,6 @@ pub fn hooks_for<'a>(release: &'a Release, facts: &'a Facts) -> impl Iterator<It
 }
 
 fn is_meant(when: &When, facts: &Facts) -> bool {
-    let fits = |allowed: &[String], fact: &String| allowed.is_empty() || allowed.contains(fact);
     fits(&when.hardware, &facts.hardware) && fits(&when.architecture, &facts.architecture)
 }
 

@@ -6,7 +6,7 @@ use super::work::{Subject, Work};
 use crate::handler::InstallError;
 use crate::mesh::store::StoreError;
 use crate::state::Row;
-use samara_protocol::document::{Release, one_line};
+use samara_protocol::document::{RETRY_LATER, Release, one_line};
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{
     Action, Fault, FaultCode, Input, Install, Outcome, Plan, Space, State, Step, Verdict,
@@ -238,7 +238,7 @@ impl StepError {
     /// What went wrong; the machine knows in which state.
     fn into_fault(self) -> Fault {
         let (code, exit) = match &self {
-            Self::Later => (FaultCode::Hook, Some(21)),
+            Self::Later => (FaultCode::Hook, Some(RETRY_LATER)),
             Self::Install(_) => (FaultCode::Artifact, None),
             Self::Hook { exit, .. } => (FaultCode::Hook, *exit),
             Self::Health { exit, .. } => (FaultCode::Health, *exit),

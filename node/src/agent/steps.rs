@@ -8,7 +8,7 @@ use crate::hook::{self, Outcome};
 use crate::mesh::store::{Store, StoreError};
 use crate::process::Ending;
 use crate::state::State;
-use samara_protocol::document::{Artifact, Hook, HookStep};
+use samara_protocol::document::{Artifact, Hook, HookStep, RETRY_LATER};
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::install::{Space, Step};
 use std::collections::BTreeMap;
@@ -140,7 +140,7 @@ impl Job {
                 Ok(()) => {}
                 Err(StepError::Later) => {
                     let why = "a health hook asks for a later try".to_owned();
-                    return Err(StepError::Health { exit: Some(hook::RETRY_LATER), why });
+                    return Err(StepError::Health { exit: Some(RETRY_LATER), why });
                 }
                 Err(StepError::Hook { exit, why }) => return Err(StepError::Health { exit, why }),
                 Err(error) => return Err(error),

@@ -1,5 +1,6 @@
 //! The work on one release: what it needs, and the machine that says what is done next.
 
+use super::local::name_of;
 use samara_protocol::document::{Artifact, BlobRef, Hook, Release};
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::install::{Install, State};
@@ -28,7 +29,7 @@ impl Subject {
 
     /// For people.
     pub(super) fn name(&self) -> String {
-        format!("{} {}", self.release.product, self.release.version)
+        name_of(&self.release)
     }
 
     /// Bytes of all that it installs.

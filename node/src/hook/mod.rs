@@ -6,7 +6,7 @@
 
 use crate::handler::{InstallError, Site, copy_verified};
 use crate::process::{self, Ending, Program};
-use samara_protocol::document::{BlobRef, Hook};
+use samara_protocol::document::{BlobRef, Hook, RETRY_LATER};
 use std::fmt;
 use std::fs::Permissions;
 use std::io::{self, ErrorKind};
@@ -14,9 +14,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempPath;
-
-/// With this exit code a program says: not now, but later.
-pub const RETRY_LATER: i32 = 21;
 
 /// What a program of a release said to the install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

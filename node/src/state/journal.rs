@@ -5,8 +5,8 @@
 //! under way is kept whole in its row, so that it can be undone even if its document is believed no longer.
 
 use super::log::{LogLine, append};
-use super::{INSTALLED, MARKS, State, StateError, VALUES, marks_in, unreadable};
-use redb::{ReadableTable as _, ReadableTableMetadata as _, TableDefinition, WriteTransaction};
+use super::{INSTALLED, State, StateError, VALUES, by_destination, keep_marks, marks_in, unreadable};
+use redb::{ReadableTableMetadata as _, TableDefinition, WriteTransaction};
 use samara_protocol::document::Release;
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{Effect, Record};
@@ -67,9 +67,9 @@ impl State {
             place(transaction, transition)?;
             if row.record.effect() == Effect::Keep {
                 let mut values = transaction.open_table(VALUES)?;
-                let mut marks = marks_in(values.get(MARKS)?.map(|v| v.value().to_vec()))?;
+                let mut marks = marks_in(&values)?;
                 marks.security_floors.raise(release);
-                values.insert(MARKS, serde_json::to_vec(&marks).map_err(unreadable)?.as_slice())?;
+                keep_marks(&mut values, &marks)?;
                 transaction.open_table(BAD)?.remove(&id.0)?;
             }
             if let Some(mark) = bad {
@@ -102,14 +102,7 @@ impl State {
 
     /// The release that was in place by destination, before the one that is.
     pub fn previous(&self) -> Result<BTreeMap<String, DocumentId>, StateError> {
-        self.read(|transaction| {
-            let table = transaction.open_table(PREVIOUS)?;
-            let entry = |entry: Result<(redb::AccessGuard<&str>, redb::AccessGuard<&[u8; 32]>), _>| {
-                let (destination, release) = entry?;
-                Ok((destination.value().to_owned(), DocumentId(*release.value())))
-            };
-            table.iter()?.map(entry).collect()
-        })
+        self.read(|transaction| by_destination(&transaction.open_table(PREVIOUS)?))
     }
 }
 

@@ -22,7 +22,7 @@ pub use log::{LINES_MAX, Linked, LogHead, LogLine, is_unbroken};
 
 use handle::Handle;
 use lock::DirLock;
-use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{AccessGuard, ReadableDatabase as _, ReadableTable, Table, TableDefinition};
 use samara_protocol::geometry::PieceIndex;
 use samara_protocol::id::{ContentHash, DocumentId, PeerId};
 use samara_protocol::piece_set::PieceSet;
@@ -71,8 +71,8 @@ impl State {
     ) -> Result<(), StateError> {
         self.write(|transaction| {
             let mut values = transaction.open_table(VALUES)?;
-            let marks = marks_in(values.get(MARKS)?.map(|v| v.value().to_vec()))?.max(marks);
-            values.insert(MARKS, serde_json::to_vec(&marks).map_err(unreadable)?.as_slice())?;
+            let marks = marks_in(&values)?.max(marks);
+            keep_marks(&mut values, &marks)?;
             let key = document.key().to_string();
             transaction.open_table(DOCUMENTS)?.insert(key.as_str(), document.envelope())?;
             Ok(())
@@ -117,9 +117,7 @@ impl State {
 
     /// The high-water marks.
     pub fn marks(&self) -> Result<HighWaterMarks, StateError> {
-        self.read(|transaction| {
-            marks_in(transaction.open_table(VALUES)?.get(MARKS)?.map(|v| v.value().to_vec()))
-        })
+        self.read(|transaction| marks_in(&transaction.open_table(VALUES)?))
     }
 
     /// Pieces that were handed out once, in a batch.
@@ -147,14 +145,7 @@ impl State {
 
     /// The release in place by destination, of all destinations; those that are about to change are left out.
     pub fn journal(&self) -> Result<BTreeMap<String, DocumentId>, StateError> {
-        self.read(|transaction| {
-            let table = transaction.open_table(INSTALLED)?;
-            let entry = |entry: Result<(redb::AccessGuard<&str>, redb::AccessGuard<&[u8; 32]>), _>| {
-                let (destination, release) = entry?;
-                Ok((destination.value().to_owned(), DocumentId(*release.value())))
-            };
-            table.iter()?.map(entry).collect()
-        })
+        self.read(|transaction| by_destination(&transaction.open_table(INSTALLED)?))
     }
 
     /// The release in place at a destination; `None` while it may be any.
@@ -188,8 +179,28 @@ impl State {
     }
 }
 
-fn marks_in(bytes: Option<Vec<u8>>) -> Result<HighWaterMarks, redb::Error> {
-    bytes.map_or_else(|| Ok(HighWaterMarks::default()), |b| serde_json::from_slice(&b).map_err(unreadable))
+fn marks_in(values: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<HighWaterMarks, redb::Error> {
+    let Some(marks) = values.get(MARKS)? else { return Ok(HighWaterMarks::default()) };
+    serde_json::from_slice(marks.value()).map_err(unreadable)
+}
+
+fn keep_marks(
+    values: &mut Table<'_, &'static str, &'static [u8]>,
+    marks: &HighWaterMarks,
+) -> Result<(), redb::Error> {
+    values.insert(MARKS, serde_json::to_vec(marks).map_err(unreadable)?.as_slice())?;
+    Ok(())
+}
+
+/// Releases by destination.
+fn by_destination(
+    table: &impl ReadableTable<&'static str, &'static [u8; 32]>,
+) -> Result<BTreeMap<String, DocumentId>, redb::Error> {
+    let entry = |entry: Result<(AccessGuard<&str>, AccessGuard<&[u8; 32]>), _>| {
+        let (destination, release) = entry?;
+        Ok((destination.value().to_owned(), DocumentId(*release.value())))
+    };
+    table.iter()?.map(entry).collect()
 }
 
 fn unreadable(error: serde_json::Error) -> redb::Error {

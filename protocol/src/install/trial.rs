@@ -4,7 +4,7 @@ use super::machine::Install;
 use super::plan::{Outcome, Step};
 use super::table::Event;
 use super::{Fault, FaultCode, State};
-use crate::document::HookStep;
+use crate::document::{HookStep, RETRY_LATER};
 use crate::time::Timestamp;
 
 /// How often a hook may ask for another time: some two hours, with the waits in between.
@@ -53,7 +53,7 @@ impl Install {
             }
             Outcome::RetryLater => {
                 let why = format!("{} asked for another time once too often", name_of(step));
-                self.on_failed(now, step, self.fault_of(FaultCode::Hook, Some(21), why));
+                self.on_failed(now, step, self.fault_of(FaultCode::Hook, Some(RETRY_LATER), why));
             }
             Outcome::ContentLost if self.state == State::Verifying => self.leave(now, Event::Lost, None),
             Outcome::ContentLost => {

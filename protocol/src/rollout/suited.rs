@@ -6,10 +6,14 @@ use crate::document::{Compatibility, Release};
 use crate::trust::Verified;
 use semver::{Version, VersionReq};
 
+/// Whether a list allows what a device is; an empty one allows all.
+pub(super) fn fits(allowed: &[String], fact: &String) -> bool {
+    allowed.is_empty() || allowed.contains(fact)
+}
+
 /// T17: why a release is not for a device.
 pub(super) fn unsuited(release: &Release, facts: &Facts) -> Option<String> {
     let Compatibility { hardware, architecture, min_agent, .. } = &release.compatibility;
-    let fits = |allowed: &[String], fact: &String| allowed.is_empty() || allowed.contains(fact);
     if !facts.product.is_empty() && facts.product != release.product {
         return Some(format!("it is for {}, this device is a {}", release.product, facts.product));
     }

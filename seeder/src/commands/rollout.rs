@@ -173,18 +173,30 @@ fn next_sequences(
     change: &Change,
     back_to: Option<DocumentId>,
 ) -> Result<Vec<Rollout>, Failure> {
-    let mut next = Vec::new();
-    for rollout in site.documents()?.iter().filter_map(|bytes| payload::<Rollout>(bytes)) {
-        if rollout.release == release && change.concerns(rollout.state) {
-            let sequence = writer.sequences.next_rollout(&rollout.rollout_id.to_string());
-            next.push(change.apply(Rollout { epoch, sequence, ..rollout }, back_to));
-        }
-    }
+    let next = renewed(site, writer, epoch, release, |state| change.concerns(state))?;
     if next.is_empty() {
         let state = if matches!(change, Change::Resume(_)) { "paused" } else { "active" };
         return Err(Failure::usage(format_args!("no rollout of release {release} is {state}")));
     }
-    Ok(next)
+    Ok(next.into_iter().map(|rollout| change.apply(rollout, back_to)).collect())
+}
+
+/// The next sequence of every rollout of a release whose state is `concerned`, otherwise as it is.
+pub(super) fn renewed(
+    site: &SiteDir,
+    writer: &mut SiteWriter<'_>,
+    epoch: u64,
+    release: DocumentId,
+    concerned: impl Fn(RolloutState) -> bool,
+) -> Result<Vec<Rollout>, Failure> {
+    let mut renewed = Vec::new();
+    for rollout in site.documents()?.iter().filter_map(|bytes| payload::<Rollout>(bytes)) {
+        if rollout.release == release && concerned(rollout.state) {
+            let sequence = writer.sequences.next_rollout(&rollout.rollout_id.to_string());
+            renewed.push(Rollout { epoch, sequence, ..rollout });
+        }
+    }
+    Ok(renewed)
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use super::SigningArgs;
 use super::publish::rollout_name;
+use super::rollout::renewed;
 use crate::failure::Failure;
 use crate::serve::{Fallback, described, fallback, withdrawal_of};
 use crate::show::{check_label, safe};
 use crate::signer::{RoleName, Signer, show_before_signing};
-use crate::site::{SiteDir, SiteWriter, payload};
+use crate::site::SiteDir;
 use crate::ui::{Look, Output};
 use samara_protocol::document::{Envelope, Rollout, RolloutState, Withdrawal};
 use samara_protocol::id::DocumentId;
@@ -48,7 +49,10 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let mut writer = super::writer(&site, output)?;
     let mut signer = Signer::open(&site, args.signing.incomplete.into())?;
     let release = find_release(&site, &args.release, args.force)?;
-    let ended = end_rollouts(&site, &mut writer, signer.epoch(), release)?;
+    let is_open = |state| state != RolloutState::Aborted;
+    let open = renewed(&site, &mut writer, signer.epoch(), release, is_open)?;
+    let ended: Vec<_> =
+        open.into_iter().map(|rollout| Rollout { state: RolloutState::Aborted, ..rollout }).collect();
     if ended.is_empty()
         && let Some(withdrawal) = withdrawal_of(&site, release, args.purge)?
     {
@@ -174,28 +178,12 @@ pub(super) fn find_release(site: &SiteDir, text: &str, force: bool) -> Result<Do
     }
 }
 
-// The next sequence of every rollout of the release that has not ended.
-fn end_rollouts(
-    site: &SiteDir,
-    writer: &mut SiteWriter<'_>,
-    epoch: u64,
-    release: DocumentId,
-) -> Result<Vec<Rollout>, Failure> {
-    let mut ended = Vec::new();
-    for rollout in site.documents()?.iter().filter_map(|bytes| payload::<Rollout>(bytes)) {
-        if rollout.release == release && rollout.state != RolloutState::Aborted {
-            let sequence = writer.sequences.next_rollout(&rollout.rollout_id.to_string());
-            ended.push(Rollout { epoch, sequence, state: RolloutState::Aborted, ..rollout });
-        }
-    }
-    Ok(ended)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::failure::Kind;
     use crate::fixture;
+    use crate::site::payload;
 
     #[test]
     fn a_release_that_the_site_does_not_have_is_withdrawn_only_with_force() {

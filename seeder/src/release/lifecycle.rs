@@ -4,7 +4,7 @@ use super::description::{ArtifactDescription, WhenDescription};
 use crate::failure::Failure;
 use samara_protocol::document::{
     ArtifactKind, BinaryOptions, BlobRef, CommandLine, ConfigOptions, Health, HealthCheck, Hook, HookStep,
-    Merge, Restart, ScriptOptions,
+    Merge, PROGRAM_SECONDS, Restart, ScriptOptions,
 };
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -52,9 +52,6 @@ pub struct HealthDescription {
     checks: Vec<HealthCheck>,
 }
 
-/// Time for a program that says none, as devices take it to be.
-const TIMEOUT_SECONDS: u64 = 60;
-
 impl HookDescription {
     /// What will be signed of it.
     pub fn hook(&self, data: BlobRef) -> Result<Hook, Failure> {
@@ -70,7 +67,7 @@ impl HookDescription {
             step: self.step,
             data,
             args: self.args.clone(),
-            timeout_seconds: self.timeout_seconds.unwrap_or(TIMEOUT_SECONDS),
+            timeout_seconds: self.timeout_seconds.unwrap_or(PROGRAM_SECONDS),
             when: self.when.clone().into(),
         })
     }
@@ -160,7 +157,7 @@ impl ArtifactDescription {
                 options.crit.push("binary".into());
             }
             ArtifactKind::Script => {
-                let timeout_seconds = self.timeout_seconds.unwrap_or(TIMEOUT_SECONDS);
+                let timeout_seconds = self.timeout_seconds.unwrap_or(PROGRAM_SECONDS);
                 options.script = Some(ScriptOptions { args: self.args.clone(), timeout_seconds, undo: None });
                 options.crit.push("script".into());
             }
@@ -170,7 +167,7 @@ impl ArtifactDescription {
 
     fn command(&self, command: Vec<String>) -> Result<CommandLine, Failure> {
         if command.iter().any(|word| word.contains(FILE)) {
-            let timeout_seconds = self.timeout_seconds.unwrap_or(TIMEOUT_SECONDS);
+            let timeout_seconds = self.timeout_seconds.unwrap_or(PROGRAM_SECONDS);
             return Ok(CommandLine { command, timeout_seconds });
         }
         Err(Failure::configuration(format_args!(

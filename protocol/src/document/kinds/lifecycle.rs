@@ -18,7 +18,12 @@ pub const SECONDS_MAX: u64 = 24 * 60 * 60;
 /// The largest hook or script.
 pub const SCRIPT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// When a hook runs. Exit code 0: go on; 21: not now, later; any other: failed.
+/// With this exit code a program of a release says: not now, but later.
+pub const RETRY_LATER: i32 = 21;
+/// Time for a program of which a release says none.
+pub const PROGRAM_SECONDS: u64 = 60;
+
+/// When a hook runs. Exit code 0: go on; [`RETRY_LATER`]: not now, later; any other: failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HookStep {
@@ -63,15 +68,15 @@ pub struct Hook {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// After so long it is killed with all that it started, and has failed.
-    #[serde(default = "hook_seconds")]
+    #[serde(default = "program_seconds")]
     pub timeout_seconds: u64,
     /// On which devices.
     #[serde(default)]
     pub when: When,
 }
 
-fn hook_seconds() -> u64 {
-    60
+fn program_seconds() -> u64 {
+    PROGRAM_SECONDS
 }
 
 /// How a device finds out whether a release works, once it is activated.
@@ -165,7 +170,7 @@ pub struct CommandLine {
     /// The program by its absolute path, and its arguments; `{file}` stands for the file that is looked at.
     pub command: Vec<String>,
     /// After so long it is killed, and has failed.
-    #[serde(default = "hook_seconds")]
+    #[serde(default = "program_seconds")]
     pub timeout_seconds: u64,
 }
 
@@ -229,7 +234,7 @@ pub struct ScriptOptions {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// After so long it is killed with all that it started, and has failed.
-    #[serde(default = "hook_seconds")]
+    #[serde(default = "program_seconds")]
     pub timeout_seconds: u64,
     /// A script that takes back what it did; without one a roll back leaves that as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -238,7 +243,7 @@ pub struct ScriptOptions {
 
 impl Default for ScriptOptions {
     fn default() -> Self {
-        Self { args: Vec::new(), timeout_seconds: hook_seconds(), undo: None }
+        Self { args: Vec::new(), timeout_seconds: PROGRAM_SECONDS, undo: None }
     }
 }
 
