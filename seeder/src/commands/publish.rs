@@ -1,5 +1,7 @@
 //! `samara publish`: hashes artifacts, signs a Release and the Rollout that installs it.
 
+mod kind;
+
 use super::SigningArgs;
 use crate::failure::{Failure, Kind};
 use crate::keys;
@@ -7,6 +9,7 @@ use crate::release::{ArtifactDescription, Contents, Description, gather, plan};
 use crate::signer::{RoleName, Signed, Signer, show_before_signing};
 use crate::site::{SiteDir, SiteWriter, payload};
 use crate::ui::{self, Output};
+use kind::KindArgs;
 use samara_protocol::document::{Release, Rollout, RolloutState, Selector};
 use samara_protocol::id::{DocumentId, RolloutId};
 use std::path::PathBuf;
@@ -19,6 +22,8 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   samara publish --site plant-7 firmware.bin
   samara publish --site plant-7 --version 2.4.0 --destination www build/www
+  samara publish --site plant-7 --kind binary --restart unit=pumpd.service --destination bin/pumpd build/pumpd
+  samara publish --site plant-7 --kind config --merge toml --destination etc/pump.toml pump.toml
   samara publish --site plant-7 --from release.toml --yes --json
 
 A directory is published as a tree. Several artifacts are one release: a device installs all or none.
@@ -65,6 +70,8 @@ pub struct Args {
     /// one refuse this one.
     #[arg(long)]
     lower_security_counter: bool,
+    #[command(flatten)]
+    kind: Box<KindArgs>,
     #[command(flatten)]
     signing: SigningArgs,
 }
@@ -156,6 +163,15 @@ fn describe(args: &Args) -> Result<Description, Failure> {
         [only] => {
             only.name = args.name.clone().or(only.name.take());
             only.destination = args.destination.clone().or(only.destination.take());
+            if args.from.is_none() {
+                args.kind.describe(only);
+            }
+        }
+        _ if args.kind.first().is_some() => {
+            return Err(Failure::usage(format_args!(
+                "{} is for one artifact; describe several in a file and give it with --from",
+                args.kind.first().unwrap_or_default()
+            )));
         }
         _ if args.name.is_some() || args.destination.is_some() => {
             return Err(Failure::usage(

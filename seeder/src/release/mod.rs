@@ -6,3 +6,4 @@ mod lifecycle;
 
 pub use contents::{Contents, Plan, gather, plan};
 pub use description::{ArtifactDescription, Description};
+pub use lifecycle::RestartDescription;

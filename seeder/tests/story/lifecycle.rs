@@ -45,6 +45,53 @@ fn desk_with(description: &str) -> Desk {
     desk
 }
 
+/// Most releases are one artifact: a file for it should not be needed.
+#[test]
+fn one_artifact_of_any_kind_is_published_by_flags_alone() {
+    let desk = desk_with("");
+    let signed = |flags: &str| {
+        let published = desk.json(&format!("publish --site plant --json {flags}"));
+        let file = published["files"][0].as_str().unwrap().to_owned();
+        desk.json(&format!("inspect --json {file}"))["payload"]["artifacts"][0].clone()
+    };
+    let binary =
+        signed("--kind binary --restart process=run/app.pid --mode 0700 --destination bin/app build/app");
+    assert_eq!(binary["binary"]["restart"], json!({"kind": "process", "pid_file": "run/app.pid"}));
+    assert_eq!((&binary["mode"], &binary["destination"]), (&json!(0o700), &json!("bin/app")));
+    assert_eq!(
+        signed("--kind binary --restart agent build/app")["binary"]["restart"],
+        json!({"kind": "agent"})
+    );
+    let config = signed("--kind config --merge toml --validate bin/app=--check={file} build/app.toml");
+    let validate = json!({"command": ["bin/app=--check={file}"], "timeout_seconds": 60});
+    assert_eq!((&config["config"]["merge"], &config["config"]["validate"]), (&json!("toml"), &validate));
+    let script =
+        signed("--kind script --undo build/back.sh --arg --now --arg b --timeout-seconds 5 build/migrate.sh");
+    assert_eq!(
+        (&script["script"]["args"], &script["script"]["timeout_seconds"]),
+        (&json!(["--now", "b"]), &json!(5))
+    );
+    assert!(script["script"]["undo"]["content"].is_string(), "{script}");
+    let publish = |flags: &str| format!("publish --site plant {flags}");
+    desk.fails(
+        &publish("--kind disk build/app"),
+        2,
+        &["[possible values: file, tree, config, binary, script]"],
+    );
+    desk.fails(
+        &publish("--kind binary --restart unit build/app"),
+        2,
+        &["unit=NAME, process=PID_FILE or agent"],
+    );
+    desk.fails(&publish("--merge toml build/app.toml"), 3, &["is for kind \"config\""]);
+    desk.fails(
+        &publish("--kind binary build/app build/app.toml"),
+        2,
+        &["--kind is for one artifact", "--from"],
+    );
+    desk.fails(&publish("--kind binary --from build/release.toml"), 2, &["cannot be used with"]);
+}
+
 #[test]
 fn kinds_hooks_and_health_are_signed_as_described_and_devices_must_know_them() {
     let desk = desk_with(DESCRIPTION);
