@@ -38,9 +38,10 @@ pub(super) async fn play(
     publish(programs, &site, scratch, "1", release::Works::Yes).await?;
     let seeder = Seeder::start(programs, &site, &devices, args.uplink).await?;
     let restarts = vec![0; devices.len()];
-    let mut life = Life { args, output, scratch, programs, site, devices, seeder, restarts };
+    let outcomes = vec![BTreeMap::new(); devices.len()];
+    let mut life = Life { args, output, scratch, programs, site, devices, seeder, restarts, outcomes };
     life.tell().await?;
-    let outcome = life.outcome().await?;
+    let outcome = life.outcome();
     life.seeder.stop().await;
     for device in &mut life.devices {
         device.stop().await;
@@ -59,6 +60,8 @@ struct Life<'a> {
     seeder: Seeder,
     /// How often each device's daemon was started again.
     restarts: Vec<u32>,
+    /// What each device said of a version when that had come to its end there; later a newer one supersedes it.
+    outcomes: Vec<BTreeMap<String, &'static str>>,
 }
 
 impl Life<'_> {
@@ -125,11 +128,13 @@ impl Life<'_> {
         loop {
             self.seeder.read_events()?;
             let mut open = Vec::new();
-            for (device, restarts) in self.devices.iter_mut().zip(&mut self.restarts) {
+            let counted = self.devices.iter_mut().zip(&mut self.restarts).zip(&mut self.outcomes);
+            for ((device, restarts), outcomes) in counted {
                 if device.revive(self.programs)? {
                     *restarts += 1;
                 }
                 let states = states(device).await;
+                outcomes.extend(states.get(version).map(|state| (version.to_owned(), state.as_str())));
                 if states.get(version) != Some(&state) {
                     let word = states.get(version).map_or("nothing", |state| state.as_str());
                     open.push(
@@ -166,18 +171,16 @@ impl Life<'_> {
         Ok(())
     }
 
-    async fn outcome(&self) -> Result<Value, Failure> {
-        let mut devices = Vec::new();
-        for (i, (device, restarts)) in self.devices.iter().zip(&self.restarts).enumerate() {
+    fn outcome(&self) -> Value {
+        let counted = self.devices.iter().zip(&self.restarts).zip(&self.outcomes).enumerate();
+        let devices = counted.map(|(i, ((device, restarts), outcomes))| {
             let killed = std::fs::read_to_string(device.dir.join(release::KILLED)).unwrap_or_default();
-            let releases: BTreeMap<_, _> =
-                states(device).await.into_iter().map(|(version, state)| (version, state.as_str())).collect();
-            devices.push(json!({
+            json!({
                 "device": format!("device-{:02}", i + 1), "id": device.id, "in_place": release::in_place(device),
-                "releases": releases, "killed_at": killed.lines().collect::<Vec<_>>(), "restarts": restarts,
-            }));
-        }
-        Ok(json!({"event": "lifecycle", "devices": devices}))
+                "outcomes": outcomes, "killed_at": killed.lines().collect::<Vec<_>>(), "restarts": restarts,
+            })
+        });
+        json!({"event": "lifecycle", "devices": devices.collect::<Vec<_>>()})
     }
 }
 
