@@ -6,6 +6,7 @@ use crate::api::{StatusView, client};
 use crate::config::{Config, LogFormat};
 use crate::daemon::{self, DaemonError, Ended};
 use crate::mesh::Alarm;
+use crate::process;
 use crate::ready;
 use crate::state::identity;
 use clap::{Parser, Subcommand};
@@ -124,6 +125,12 @@ struct ConfigArg {
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    // No verb for people: how this program starts programs of a release.
+    if words.next().is_some_and(|word| word == process::LAUNCH) {
+        return process::launch(words);
+    }
+    process::use_launcher();
     let result = match Cli::try_parse().map(|cli| cli.command) {
         Err(usage) => show_usage(&usage),
         Ok(Command::Run(arg)) => run(&arg),

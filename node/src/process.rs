@@ -5,13 +5,15 @@
 //! group is killed: what shall outlive it must leave the group (`setsid`), or better be started by a supervisor. A
 //! process that did so and keeps the output open is not waited for.
 //!
-//! Resource limits are set right after the start, and are inherited by all that it starts: see [`LIMITS`]. A call
-//! blocks its thread.
+//! Resource limits hold for it and for each process that it starts: see [`limits`]. A call blocks its thread.
+
+mod limits;
+
+pub use limits::{LAUNCH, launch, use_launcher};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
-    prlimit, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
 use std::ffi::OsStr;
 use std::fmt;
@@ -19,23 +21,13 @@ use std::io::{self, ErrorKind, PipeReader, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// Where programs that are named without a path are looked for, by the daemon and by what it runs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Bytes of output that are kept: the last ones tell why it failed.
 pub const OUTPUT_BYTES_MAX: usize = 4096;
-/// What a process may use of the device, beside the processor's time: that is limited to its time limit.
-const LIMITS: [(Resource, u64); 4] = [
-    // A core dump fills the disk, and may hold secrets.
-    (Resource::Core, 0),
-    // One file that grows for ever fills the disk.
-    (Resource::Fsize, 4 << 30),
-    (Resource::Nofile, 1024),
-    // Memory of its own; what it only maps or reserves does not count.
-    (Resource::Data, 1 << 30),
-];
 /// How often a kernel without file descriptors for processes (before 5.3) is asked whether one has ended.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 /// How long a killed process may take to vanish; one that waits for a broken disk never does.
@@ -90,13 +82,14 @@ pub struct Ran {
     pub took: Duration,
 }
 
-/// Runs a program. An error: it could not be started.
+/// Runs a program. An error: it could not be started; one that is not there, or that the kernel does not execute, may
+/// also end with 127 or 126 and a word about it, as in a shell.
 pub fn run(program: &Program) -> io::Result<Ran> {
     let (output, started) = (Tail::default(), Instant::now());
     let (mut child, mut pipe) = start(program)?;
     let mut watched = Watched { pid: Pid::from_child(&child), pidfd: None, output };
     watched.pidfd = pidfd_open(watched.pid, PidfdFlags::empty()).ok();
-    limit(watched.pid, program.timeout);
+    limits::limit(watched.pid, program.timeout);
     let is_in_time = watched.wait(Some(&mut pipe), started + program.timeout);
     // The leader is not reaped yet: nobody else can have got the group's number.
     let _ = kill_process_group(watched.pid, Signal::KILL);
@@ -112,8 +105,8 @@ pub fn run(program: &Program) -> io::Result<Ran> {
 
 fn start(program: &Program) -> io::Result<(Child, PipeReader)> {
     let (reader, writer) = io::pipe()?;
-    let mut command = Command::new(program.path);
-    command.args(program.args).env_clear().env("PATH", PATH).current_dir("/").process_group(0);
+    let mut command = limits::command(program);
+    command.env_clear().env("PATH", PATH).current_dir("/").process_group(0);
     command.envs(program.variables.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value))));
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     for _ in 1..BUSY_TRIES_MAX {
@@ -123,14 +116,6 @@ fn start(program: &Program) -> io::Result<(Child, PipeReader)> {
         }
     }
     command.spawn().map(|child| (child, reader))
-}
-
-/// What cannot be limited runs without that limit: it has ended already, or has less.
-fn limit(pid: Pid, timeout: Duration) {
-    let cpu = (Resource::Cpu, timeout.as_secs() + 1);
-    for (resource, most) in LIMITS.into_iter().chain([cpu]) {
-        let _ = prlimit(Some(pid), resource, Rlimit { current: Some(most), maximum: Some(most) });
-    }
 }
 
 fn ending(child: &mut Child, is_in_time: bool, timeout: Duration) -> io::Result<Ending> {

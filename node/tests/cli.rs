@@ -152,3 +152,29 @@ fn output_that_is_lost_ends_with_code_5() {
         assert!(said(&output).contains("standard output"), "{}", said(&output));
     }
 }
+
+/// What a program had started before it was limited from outside had no limits.
+#[test]
+fn a_program_that_the_daemon_starts_is_limited_before_it_begins() {
+    let launch = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_samara-node"));
+        command.arg("launch-limited").args(words).output().unwrap()
+    };
+    let limits = "ulimit -c; ulimit -n; ulimit -t; ulimit -d; echo $1; kill -9 $$";
+    let output = launch(&["31", "/bin/sh", "-c", limits, "sh", "--an argument"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("0\n1024\n31\n{}\n--an argument\n", 1 << 20));
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&output.status),
+        Some(9),
+        "it is the program itself"
+    );
+    let output = launch(&["5", "/nonexistent/program"]);
+    assert_eq!(output.status.code(), Some(127));
+    assert!(said(&output).contains("cannot run /nonexistent/program: No such file"), "{}", said(&output));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    std::fs::write(&path, "no program").unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(launch(&["5", path.to_str().unwrap()]).status.code(), Some(126));
+    assert_eq!(launch(&[]).status.code(), Some(126));
+}
