@@ -70,7 +70,7 @@ pub enum InstallError {
         why: String,
     },
     /// A script of the release did not do its work.
-    #[error("{step} {name:?} {outcome}: {output}")]
+    #[error("{step} {name:?} {outcome}{}", last_words(output))]
     Script {
         /// What it is called.
         name: String,
@@ -105,4 +105,9 @@ pub enum InstallError {
     /// The journal.
     #[error("the journal failed: {0}")]
     Journal(String),
+}
+
+/// Of an output the last line says most; what comes of it is short enough to stay whole in a report.
+pub(super) fn last_words(output: &str) -> String {
+    output.lines().last().map(|line| format!(": {line}")).unwrap_or_default()
 }

@@ -28,9 +28,12 @@ const PID_FILE_BYTES_MAX: u64 = 64;
 pub(super) fn restart(site: &Site, place: &Place, what: &Restart) -> Result<(), String> {
     match what {
         Restart::None | Restart::Agent => Ok(()),
-        Restart::Unit { unit } => {
-            systemctl(if place.exists(place.name()) { "restart" } else { "stop" }, unit)
+        Restart::Unit { unit } if place.exists(place.name()) => {
+            // A version that ended too often keeps its unit from being started again, also with the version before.
+            let _ = systemctl("reset-failed", unit);
+            systemctl("restart", unit)
         }
+        Restart::Unit { unit } => systemctl("stop", unit),
         Restart::Process { pid_file } => match running(&site.root.join(pid_file), place)? {
             Some(process) => stop(&process),
             None => Ok(()),

@@ -4,14 +4,15 @@
 mod json;
 mod merge;
 
+use super::error::last_words;
 use super::place::{NEW, PART, Place};
 use super::{Handler, InstallError, Site, read_verified, single, space, switch};
 use crate::hook;
 use crate::process::{self, Ending, Program};
 use samara_protocol::document::{Artifact, CommandLine, Merge};
-use std::fs::Permissions;
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::{File, Permissions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::time::Duration;
 
 /// Both configurations are read into memory.
@@ -52,11 +53,12 @@ impl Handler for ConfigHandler {
     fn stage(&self, site: &Site, artifact: &Artifact, place: &Place) -> Result<u64, InstallError> {
         let disk = place.disk();
         let wanted = wanted(site, place, artifact)?;
-        let there = read_there(place)?.map(|(_, mode)| mode);
-        let mode = artifact.mode.or(there).unwrap_or(CONFIG_MODE);
+        let there = place.file_in_place();
+        let mode = artifact.mode.or(there.as_ref().map(|(_, mode)| *mode)).unwrap_or(CONFIG_MODE);
         let part = place.beside(PART);
         let mut file = place.create_file(&part).map_err(&disk)?;
         file.write_all(&wanted)
+            .and_then(|()| there.map_or(Ok(()), |(there, _)| keep_owner(&there, &file)))
             .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
             .and_then(|()| place.sync_file(&file, &part))
             .map_err(&disk)?;
@@ -109,6 +111,18 @@ fn read_there(place: &Place) -> Result<Option<(Vec<u8>, u32)>, InstallError> {
     Ok(Some((bytes, mode)))
 }
 
+/// The program that reads its configuration may be another user. A daemon that may not give files away leaves it.
+fn keep_owner(there: &File, new: &File) -> std::io::Result<()> {
+    let (owner, own) = (there.metadata()?, new.metadata()?);
+    if (owner.uid(), owner.gid()) == (own.uid(), own.gid()) {
+        return Ok(());
+    }
+    match fchown(new, Some(owner.uid()), Some(owner.gid())) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        given => given,
+    }
+}
+
 fn refused(place: &Place, why: String) -> InstallError {
     InstallError::Config { path: place.shown().into(), why }
 }
@@ -126,6 +140,6 @@ fn validate(site: &Site, artifact: &Artifact, place: &Place, line: &CommandLine)
         .map_err(|source| InstallError::Program { name: artifact.name.clone(), path, source })?;
     match ran.ending {
         Ending::Exited(0) => Ok(()),
-        ending => Err(refused(place, format!("{program} {ending}: {}", ran.output))),
+        ending => Err(refused(place, format!("{program} {ending}{}", last_words(&ran.output)))),
     }
 }

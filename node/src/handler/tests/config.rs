@@ -4,7 +4,7 @@ use super::super::{Evidence, InstallError, activate, commit, evidence, fuse, sta
 use super::fixture::{DEST, Version, listing, names, scratch};
 use samara_protocol::document::{CommandLine, ConfigOptions, Merge};
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
 fn merging(text: &str, merge: Merge) -> Version {
@@ -47,6 +47,22 @@ opt/app.samara-previous 0640 \"name = 'press 4' # painted on it\\nrate = 5\\n\""
     assert_eq!(evidence(&version.site(dir.path()), &version.artifact), Evidence::New);
     fs::write(dir.path().join(DEST), "name = 'press 5'\nrate = 8\n").unwrap();
     assert_eq!(evidence(&version.site(dir.path()), &version.artifact), Evidence::Other);
+}
+
+/// A program that runs as another user could not read its configuration any more.
+#[test]
+fn a_configuration_keeps_its_owner() {
+    let dir = with("rate = 5\n");
+    let place = dir.path().join(DEST);
+    fs::set_permissions(&place, Permissions::from_mode(0o600)).unwrap();
+    // Only root may give files away.
+    let _ = chown(&place, Some(1234), Some(4321));
+    let owner =
+        |path: &Path| fs::metadata(path).map(|meta| (meta.uid(), meta.gid(), meta.mode() & 0o777)).unwrap();
+    let before = owner(&place);
+    let version = merging("rate = 7\n", Merge::Toml);
+    version.install(dir.path()).unwrap();
+    assert_eq!((there(dir.path()).as_str(), owner(&place)), ("rate = 7\n", before));
 }
 
 #[test]
