@@ -5,6 +5,7 @@
 //! several, per issuer, product and channel, the highest number counts (T15); the order of arrival never does.
 
 mod facts;
+mod paused;
 mod suited;
 
 pub use facts::{BadMark, Facts};
@@ -44,6 +45,12 @@ pub enum Decision {
     Rejected(String),
     /// It went wrong here before.
     Bad(BadMark),
+    /// Its Rollout is paused: fetch it and write it beside what is in place, but install nothing. A device that has it
+    /// keeps it.
+    Prepare {
+        /// The Rollout that says so.
+        rollout: DocumentId,
+    },
     /// The Rollout holds it back: it is paused, or was aborted.
     Held(RolloutState),
     /// It was taken back.
@@ -90,12 +97,17 @@ impl SiteDocuments {
         self.rollouts.retain(|_, rollout| rollout.id() != id);
     }
 
-    /// The releases that devices of some kind shall have now: what a seeder offers.
+    /// The releases that devices of some kind shall have now.
     pub fn active_releases(&self) -> Vec<Verified<Release>> {
-        let active = self.rollouts.values().filter(|rollout| rollout.state == RolloutState::Active);
-        let offered = active.filter_map(|rollout| self.releases.get(&named_by(rollout)));
-        let offered = offered.filter(|release| !self.is_rolled_past(release));
-        newest_of(offered.filter(|release| self.withdrawals_of(release).next().is_none())).cloned().collect()
+        self.newest_named(RolloutState::Active)
+    }
+
+    /// Of each channel the newest release that Rollouts in a state name.
+    fn newest_named(&self, state: RolloutState) -> Vec<Verified<Release>> {
+        let named = self.rollouts.values().filter(|rollout| rollout.state == state);
+        let named = named.filter_map(|rollout| self.releases.get(&named_by(rollout)));
+        let named = named.filter(|release| !self.is_rolled_past(release));
+        newest_of(named.filter(|release| self.withdrawals_of(release).next().is_none())).cloned().collect()
     }
 
     /// One decision for each release that a Rollout of the site names.
@@ -111,6 +123,7 @@ impl SiteDocuments {
         }
         self.settle_channels(&mut decisions, facts);
         self.settle_destinations(&mut decisions, facts);
+        self.settle_paused(&mut decisions, facts);
         decisions
     }
 
@@ -124,7 +137,7 @@ impl SiteDocuments {
         let may_be_there = |id: &DocumentId, decision: &Decision| match decision {
             Decision::Install { .. } => true,
             // A pause or an end takes nothing away from a device that has the release.
-            Decision::Held(_) => facts.has(id),
+            Decision::Held(_) | Decision::Prepare { .. } => facts.has(id),
             _ => false,
         };
         let contend = decisions.iter().filter(|(id, decision)| may_be_there(id, decision));
@@ -136,7 +149,13 @@ impl SiteDocuments {
                 Some(newest) => (release.number, release.id()) < (newest.number, newest.id()),
                 None => false,
             };
-            let is_open = matches!(decision, Decision::Install { .. } | Decision::Bad(_));
+            let is_open = matches!(
+                decision,
+                Decision::Install { .. }
+                    | Decision::Prepare { .. }
+                    | Decision::Bad(_)
+                    | Decision::Rejected(_)
+            );
             if is_open && (is_outrun || self.is_rolled_past(release)) {
                 *decision = Decision::Superseded;
             }
@@ -202,8 +221,9 @@ impl SiteDocuments {
             let purge = self.withdrawals_of(release).any(|withdrawal| withdrawal.purge);
             return Decision::Withdrawn { reason: withdrawal.reason.clone(), purge };
         }
-        if rollout.state != RolloutState::Active {
-            return Decision::Held(rollout.state);
+        let mark = facts.bad.get(&release.id()).filter(|mark| !mark.is_lifted_by(rollout));
+        if rollout.state == RolloutState::Aborted {
+            return mark.map_or(Decision::Held(rollout.state), |mark| Decision::Bad(mark.clone()));
         }
         // T18: whoever names it.
         let below_floor = || facts.floors.check(release).err().map(|below| below.to_string());
@@ -211,12 +231,15 @@ impl SiteDocuments {
         if let Some(why) = why.or_else(below_floor).or_else(|| self.obstacle(release, facts)) {
             return Decision::NotApplicable(why);
         }
-        if let Some(mark) = facts.bad.get(&release.id()).filter(|mark| !mark.is_lifted_by(rollout)) {
+        if let Some(mark) = mark {
             return Decision::Bad(mark.clone());
         }
         let in_place = facts.in_place.values().filter_map(|id| self.releases.get(id));
-        match unmet(release, in_place) {
+        // What it must find it found before it came: its own coming may have changed that.
+        let unmet = if facts.has(&release.id()) { None } else { unmet(release, in_place) };
+        match unmet {
             Some(why) => Decision::Rejected(why),
+            None if rollout.state == RolloutState::Paused => Decision::Prepare { rollout: rollout.id() },
             None => Decision::Install { rollout: rollout.id(), attempts_max: rollout.attempts_max },
         }
     }
@@ -253,7 +276,7 @@ fn rank(decision: &Decision) -> u8 {
     match decision {
         Decision::Install { .. } => 3,
         Decision::Held(RolloutState::Aborted) => 0,
-        Decision::Held(_) => 1,
+        Decision::Held(_) | Decision::Prepare { .. } => 1,
         _ => 2,
     }
 }

@@ -100,3 +100,46 @@ fn a_release_for_which_there_is_no_room_beside_the_others_is_named_and_comes_whe
     wait_for("the ninth in the place of the withdrawn one", || is_installed(&last).then_some(()));
     assert_eq!(seeder.stop(), 0);
 }
+
+/// A pause threw away what had come, and a device that heard of it late fetched nothing: the laptop sent all of it again.
+#[test]
+fn a_paused_release_comes_to_devices_all_the_same_and_waits_there_for_the_word_to_go_on() {
+    let mut site = Site::new("closed", 1);
+    let first = site.publish_noise(MIB);
+    site.start_devices();
+    let mut seeder = site.serve(&[]);
+    site.wait_installed(&first);
+    assert_eq!(seeder.stop(), 0);
+    let next = noise(3 * MIB, 2);
+    let path = site.scratch.path().join("next.bin");
+    std::fs::write(&path, &next).unwrap();
+    let mut publish = samara();
+    publish.args(["--json", "publish", "--yes", "--destination", "app", "--version", "2", "--site"]);
+    let published = ok(publish.arg(site.dir()).arg(&path)).stdout;
+    let published: serde_json::Value = serde_json::from_slice(&published).unwrap();
+    let roll_out = |verb: &str| {
+        let mut command = samara();
+        command.args(["rollout", verb, "--yes", "--site"]).arg(site.dir());
+        ok(command.arg(published["release"].as_str().unwrap()));
+    };
+    roll_out("pause");
+    let mut seeder = site.serve(&[]);
+    let waiting = wait_for("the paused release to stand ready", || {
+        let releases = site.devices[0].status()?["releases"].as_array()?.clone();
+        releases.into_iter().find(|one| one["version"] == "2" && one["state"] == "waiting")
+    });
+    assert_eq!(
+        (&waiting["reason"], &waiting["bytes_have"]),
+        (&"the rollout is paused".into(), &(3 * MIB).into())
+    );
+    assert_eq!(site.devices[0].installed(), Some(first));
+    let row = site.wait_reported(&site.devices[0], |row| row["state"] == "installed");
+    assert_eq!(row["reason"], "", "{row}");
+    assert_eq!(seeder.stop(), 0);
+    roll_out("resume");
+    let mut seeder = site.serve(&[]);
+    site.wait_installed(&next);
+    assert_eq!(seeder.stop(), 0);
+    let left = seeder.events("left").pop().unwrap();
+    assert!(left["sent_bytes"].as_u64().unwrap() < MIB as u64, "{left}");
+}

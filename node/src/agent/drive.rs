@@ -157,7 +157,7 @@ impl Agent {
                 let artifacts = artifacts_for(release, &self.facts);
                 artifacts.map(|artifact| (artifact.destination.clone(), artifact.clone())).collect()
             }),
-            activated_at: work.activated_at,
+            activated_ms: work.activated_ms,
         })
     }
 
@@ -225,7 +225,7 @@ impl Agent {
         let machine = Install::resume(plan, row.record.clone(), is_new, Verdict::Superseded, now, seed);
         let subject = Subject::new(id, release, &self.facts);
         let work = Work::new(subject, row.rollout, machine, &self.facts);
-        self.work.insert(id, Work { activated_at: row.activated_at, ..work });
+        self.work.insert(id, Work { activated_ms: row.activated_ms, ..work });
     }
 
     pub(super) fn seed_of(&self, id: DocumentId) -> u64 {

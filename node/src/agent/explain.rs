@@ -25,7 +25,10 @@ impl Agent {
             // Of another product nobody asks; of a successor of what is in place somebody does.
             ReleaseState::NotApplicable => installed.is_none() || self.weight(release).1,
             // A pause or an end takes nothing away from what is in place.
-            ReleaseState::Waiting | ReleaseState::Aborted => !self.aside[&release.id()].is_in_place,
+            ReleaseState::Waiting | ReleaseState::Aborted => {
+                !self.aside[&release.id()].is_in_place && !self.is_outrun(release)
+            }
+            ReleaseState::Withdrawn => self.aside[&release.id()].is_in_place || !self.is_outrun(release),
             _ => true,
         };
         let named =
@@ -43,6 +46,7 @@ impl Agent {
                 ReleaseState::Rejected => format!("This device refuses {name}: {why}."),
                 ReleaseState::NotApplicable => format!("{name} is not for this device: {why}."),
                 ReleaseState::Withdrawn => format!("{name} was withdrawn: {why}."),
+                ReleaseState::Aborted => format!("{name} is not installed: {why}, and that is for good."),
                 _ => format!("{name} is not installed: {why}; it goes on with the operator's next word."),
             };
             return self.explanation(text, Some(release.id()), None);
@@ -52,8 +56,33 @@ impl Agent {
                 let text = format!("{} is installed, and nothing newer is wanted here.", work.subject.name());
                 self.explanation(text, Some(work.subject.id), None)
             }
+            None => self.explain_last_resort(),
+        }
+    }
+
+    /// Nothing is worked on, and nothing is said against anything.
+    fn explain_last_resort(&self) -> Explanation {
+        let there = self.aside.iter().filter(|(_, aside)| aside.is_in_place);
+        let there = there.filter_map(|(id, aside)| Some((self.documents.releases.get(id)?, aside)));
+        match there.max_by_key(|(release, _)| release.number) {
+            Some((release, aside)) => {
+                let text = format!(
+                    "{} is installed, and nothing newer is wanted here: {}.",
+                    name_of(release),
+                    aside.reason
+                );
+                self.explanation(text, Some(release.id()), None)
+            }
             None => self.explanation("No rollout names a release for this device.".into(), None, None),
         }
+    }
+
+    /// Whether a later release of the channel is in place: nobody waits for this one.
+    pub(super) fn is_outrun(&self, release: &Verified<Release>) -> bool {
+        let is_successor =
+            |other: &&Verified<Release>| other.is_of_channel(release) && other.number > release.number;
+        let mut successors = self.documents.releases.values().filter(is_successor);
+        successors.any(|other| self.is_there(&other.id()))
     }
 
     fn explain_work(&self, work: &Work) -> Explanation {
@@ -69,6 +98,14 @@ impl Agent {
                 None => format!("{name} waits for room: the disk is full; looked at again{soon}."),
             },
             (State::Failed, _) => format!("{name} failed ({fault}) and is tried again{soon}."),
+            (State::Offered | State::Checking | State::Downloading | State::Verifying, Some(hold))
+                if hold.by == HoldBy::Pause =>
+            {
+                format!(
+                    "{name} is fetched but not installed: {}; it goes on with the operator's next word.",
+                    hold.why
+                )
+            }
             (_, Some(hold)) if hold.by == HoldBy::Pause => {
                 format!("{name} is held back: {}; it goes on with the operator's next word.", hold.why)
             }
@@ -76,12 +113,20 @@ impl Agent {
             (State::Downloading, _) if self.parts.status.borrow().neighbours.is_empty() => {
                 format!("{name} is wanted, but no neighbour is connected from whom its bytes could come.")
             }
+            (State::Downloading, _) if self.unheld.iter().any(|content| work.has(*content)) => {
+                format!("{name} is wanted, but no connected neighbour has its bytes.")
+            }
             (State::Offered | State::Checking | State::Downloading, _) => {
                 format!("{name} is wanted, and its bytes come from neighbours.")
             }
-            (State::Rejected, _) => format!("This device refuses {name}: {fault}."),
+            (State::Rejected, _) => {
+                format!("This device refuses {name}: {fault}. It is tried again when a rollout says retry.")
+            }
             (State::Testing, _) if fault.is_empty() => format!("{name} runs and is tested; next look{soon}."),
             (State::Testing, _) => format!("{name} runs and is tested, but: {fault}; next look{soon}."),
+            (State::RollingBack, _) if wait.is_some() => {
+                format!("{name} is rolled back ({fault}), and what keeps it from that is tried again{soon}.")
+            }
             (State::RollingBack, _) => format!("{name} is rolled back: {fault}."),
             (state, _) => match (machine.step(), wait) {
                 (Some((Step::Hook { step, .. }, tries)), Some(seconds)) if tries > 0 => format!(

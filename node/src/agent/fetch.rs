@@ -54,6 +54,8 @@ impl Agent {
                 && release.is_some_and(|release| !self.is_in_place(release))
         };
         let gone: Vec<DocumentId> = self.work.iter().filter(is_gone).map(|(id, _)| *id).collect();
+        // What another release has written beside the same destination must go first.
+        self.is_stale |= !gone.is_empty();
         gone.into_iter().for_each(|id| self.tell(id, install::Input::Gone));
     }
 
@@ -252,7 +254,9 @@ impl Agent {
     /// Frees the copies of releases that were superseded, once their successor is in place.
     pub(super) async fn forget_unwanted(&mut self) {
         let is_open = |(id, work): (&DocumentId, &Work)| {
-            !work.state().is_terminal() && !self.aside.contains_key(id) || work.state().is_under_way()
+            let is_wanted = !work.state().is_terminal() && !self.aside.contains_key(id);
+            // What it wrote beside its destinations goes first.
+            is_wanted || work.machine.is_leaving() || work.state().is_under_way()
         };
         if self.work.iter().any(is_open) {
             return;

@@ -2,7 +2,7 @@
 
 use super::Agent;
 use super::work::Work;
-use samara_protocol::document::Release;
+use samara_protocol::document::{Release, ReleaseState};
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{Input, State};
 use samara_protocol::trust::Verified;
@@ -65,6 +65,21 @@ impl Agent {
         let (id, name) = (work.subject.id, work.subject.name());
         let to = self.before(work)?;
         self.facts.floors.check(to).map_err(|below| format!("{} cannot come back: {below}", name_of(to)))?;
+        // Somebody who signs for the site does not want it anywhere, and at the next start it would go again.
+        let refused = self.aside.get(&to.id()).filter(|aside| {
+            matches!(
+                aside.state,
+                ReleaseState::Withdrawn | ReleaseState::RolledBack | ReleaseState::Inconsistent
+            )
+        });
+        if let Some(aside) = refused {
+            return Err(format!(
+                "{} cannot come back: it is {} ({})",
+                name_of(to),
+                aside.state,
+                aside.reason
+            ));
+        }
         let begun = RollBack { release: id, name, to: Some(to.id()), to_name: name_of(to) };
         self.tell(id, Input::ByHand);
         Ok(begun)

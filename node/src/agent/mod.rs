@@ -25,7 +25,7 @@ use record::Unwritten;
 use report::Reporter;
 use samara_protocol::document::RolloutState;
 use samara_protocol::id::{ContentHash, DocumentId, PeerId};
-use samara_protocol::install::{Hold, HoldBy, Input, Verdict};
+use samara_protocol::install::{Hold, HoldBy, Input, State as Stands, Verdict};
 use samara_protocol::rollout::{Decision, Facts, SiteDocuments};
 use samara_protocol::trust::VerifiedDocument;
 use standing::Aside;
@@ -95,6 +95,8 @@ pub struct Agent {
     unsealed: BTreeSet<ContentHash>,
     /// Contents that the mesh asks for no more because the disk was full.
     stopped: BTreeSet<ContentHash>,
+    /// Contents that lack pieces here and of which no neighbour has any, when that was looked at last.
+    unheld: BTreeSet<ContentHash>,
     /// Withdrawn releases whose copies are to go.
     to_purge: BTreeSet<DocumentId>,
     reporter: Reporter,
@@ -132,6 +134,7 @@ impl Agent {
             aside: BTreeMap::new(),
             unsealed: BTreeSet::new(),
             stopped: BTreeSet::new(),
+            unheld: BTreeSet::new(),
             to_purge: BTreeSet::new(),
             reporter,
             rows,
@@ -236,11 +239,12 @@ impl Agent {
         for (release, decision) in decisions {
             let verdict = verdict_of(&decision);
             let mut aside = Aside::of(&decision);
-            if let Decision::Install { rollout, .. } = decision
-                && !self.work.contains_key(&release)
-            {
-                self.begin(release, rollout, verdict).await;
-                continue;
+            if let Decision::Install { rollout, .. } | Decision::Prepare { rollout } = decision {
+                self.follow(release, rollout).await;
+                if !self.work.contains_key(&release) {
+                    self.begin(release, rollout, verdict).await;
+                    continue;
+                }
             }
             let is_unfinished = self.work.get(&release).is_some_and(|work| !work.state().is_in_place());
             self.tell(release, Input::Decided(verdict));
@@ -259,6 +263,16 @@ impl Agent {
         self.look_in_place();
     }
 
+    /// A later sequence of its Rollout names a release that is worked on. What the device itself refused is asked once
+    /// more: the operator may know that it has changed.
+    async fn follow(&mut self, release: DocumentId, rollout: DocumentId) {
+        let Some(work) = self.work.get_mut(&release) else { return };
+        let is_news = std::mem::replace(&mut work.rollout, rollout) != rollout;
+        if is_news && work.state() == Stands::Rejected {
+            self.drop_work(release).await;
+        }
+    }
+
     /// Copies that are to go are shared no longer either.
     async fn drop_purged(&mut self) {
         let is_at_rest = |id: &&DocumentId| self.work.get(id).is_some_and(|work| work.state().is_in_place());
@@ -274,11 +288,13 @@ impl Agent {
 fn verdict_of(decision: &Decision) -> Verdict {
     match decision {
         Decision::Install { attempts_max, .. } => Verdict::Wanted { attempts_max: *attempts_max, hold: None },
-        Decision::Held(RolloutState::Aborted) => Verdict::Aborted,
-        Decision::Held(state) => {
-            let hold = Hold { by: HoldBy::Pause, why: format!("the rollout is {state}") };
+        Decision::Prepare { .. } => {
+            let hold = Hold { by: HoldBy::Pause, why: "the rollout is paused".to_owned() };
             Verdict::Wanted { attempts_max: 1, hold: Some(hold) }
         }
+        Decision::Held(RolloutState::Aborted) => Verdict::Aborted,
+        // Another release is to be placed first, where this one may stand ready already.
+        Decision::Held(_) => Verdict::Superseded,
         Decision::NotApplicable(why) => Verdict::NotApplicable(why.clone()),
         Decision::Rejected(why) => Verdict::Rejected(why.clone()),
         Decision::Bad(mark) => Verdict::Rejected(mark.why.clone()),

@@ -27,6 +27,12 @@ pub(super) fn seconds_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// The same, as finely as files' times can be compared with.
+fn milliseconds_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 impl Agent {
     /// Writes a transition down.
     pub(super) async fn keep(&mut self, id: DocumentId, record_id: RecordId, record: Record) {
@@ -45,8 +51,8 @@ impl Agent {
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             bytes_written: Some(work.bytes_written).filter(|_| is_end && record.attempt > 0),
         };
-        if record.from == State::Staged && record.state == State::Installing {
-            work.activated_at = seconds_now();
+        if (record.from, record.state) == (State::Installing, State::Activating) {
+            work.activated_ms = milliseconds_now();
         }
         tracing::info!(target: "samara", event = "transition", release = %id, from = %record.from, to = %record.state, "release");
         // A disk that stays full is no news each time it is looked at.
@@ -90,7 +96,7 @@ impl Agent {
         let row = Row {
             record: record.clone(),
             at: seconds_now(),
-            activated_at: work.activated_at,
+            activated_ms: work.activated_ms,
             rollout: work.rollout,
             release: None,
         };

@@ -37,6 +37,8 @@ pub(super) struct Reporter {
     said: BTreeMap<DocumentId, (String, String)>,
     /// What was said before this start.
     kept: Option<Report>,
+    /// What was said last: what the site has of this device.
+    last: Option<(DocumentId, String)>,
 }
 
 /// What is to be said of a release.
@@ -82,7 +84,7 @@ impl Word {
 impl Reporter {
     pub(super) fn new(site: SiteId, device: PeerId, secret: [u8; 32], state: Arc<State>) -> Self {
         let key = SigningKey::from_bytes(&secret);
-        Self { site, device, key, state, said: BTreeMap::new(), kept: None }
+        Self { site, device, key, state, said: BTreeMap::new(), kept: None, last: None }
     }
 
     /// A report of this device that was held at the start.
@@ -95,19 +97,29 @@ impl Reporter {
         self.said.retain(|release, _| words.iter().any(|word| word.release == *release));
         if let Some(kept) = self.kept.take() {
             words.iter().filter(|word| word.is_in(&kept)).for_each(|word| self.mark(word));
+            self.last = kept.release.map(|release| (release, kept.state));
         }
         let is_news = |word: &&Word| {
             !self.said.get(&word.release).is_some_and(|(state, reason)| word.is(state, reason))
         };
         let mut news: Vec<Word> = words.iter().filter(is_news).cloned().collect();
-        if !news.is_empty() && news.last() != words.last() {
+        // What was said last may have ended without a word, as a release whose rollout was aborted does.
+        let is_last = |word: &Word| {
+            self.last.as_ref().is_some_and(|(release, state)| {
+                (*release, state.as_str()) == (word.release, word.state.as_str())
+            })
+        };
+        let is_stale = news.is_empty() && words.last().is_some_and(|word| !is_last(word));
+        if is_stale || (!news.is_empty() && news.last() != words.last()) {
             news.extend(words.last().cloned());
         }
         news
     }
 
     fn mark(&mut self, word: &Word) {
-        self.said.insert(word.release, (word.state.to_string(), word.reason.clone()));
+        let state = word.state.to_string();
+        self.last = Some((word.release, state.clone()));
+        self.said.insert(word.release, (state, word.reason.clone()));
     }
 
     /// The report of one of `words`; the others go with it as far as there is room, those that count most first.
@@ -224,7 +236,7 @@ impl Agent {
         }
     }
 
-    fn is_there(&self, id: &DocumentId) -> bool {
+    pub(super) fn is_there(&self, id: &DocumentId) -> bool {
         self.work.get(id).is_some_and(|work| work.state().is_in_place())
             || self.aside.get(id).is_some_and(|aside| aside.is_in_place)
     }
@@ -316,6 +328,18 @@ mod tests {
         let word = |state: &str, reason: &str| ReleaseWord { state: state.into(), reason: reason.into() };
         assert_eq!(report(&pump).others, [(door.release, word("not_applicable", "for a door"))].into());
         assert_eq!(report(&door).others, [(pump.release, word("installed", ""))].into());
+    }
+
+    /// A rollout was aborted while its release was tested: the site read "testing" for ever.
+    #[test]
+    fn what_was_said_last_is_replaced_when_it_ends_without_a_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut reporter = reporter(&dir);
+        let (old, next) = (word(1, Installed, ""), word(2, Downloading, ""));
+        say(&mut reporter, std::slice::from_ref(&old));
+        assert_eq!(say(&mut reporter, &[old.clone(), next.clone()]), [next]);
+        assert_eq!(say(&mut reporter, std::slice::from_ref(&old)), std::slice::from_ref(&old));
+        assert_eq!(say(&mut reporter, std::slice::from_ref(&old)), []);
     }
 
     #[test]

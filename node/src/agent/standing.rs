@@ -39,7 +39,7 @@ impl Aside {
     pub(super) fn of(decision: &Decision) -> Option<Self> {
         let mut wrong = None;
         let (state, reason) = match decision {
-            Decision::Install { .. } => return None,
+            Decision::Install { .. } | Decision::Prepare { .. } => return None,
             Decision::Superseded => (ReleaseState::Superseded, "a later release is wanted".to_owned()),
             Decision::Withdrawn { reason, .. } => (ReleaseState::Withdrawn, reason.clone()),
             Decision::Held(RolloutState::Aborted) => {
@@ -60,6 +60,11 @@ impl Aside {
     fn is_verdict(&self) -> bool {
         use ReleaseState::{Inconsistent, NotApplicable, Rejected, RolledBack, Withdrawn};
         matches!(self.state, NotApplicable | Withdrawn | Rejected | RolledBack | Inconsistent)
+    }
+
+    /// Whether it is only the Rollout that says so.
+    fn is_of_rollout(&self) -> bool {
+        matches!(self.state, ReleaseState::Waiting | ReleaseState::Aborted)
     }
 
     fn reason(&self) -> String {
@@ -98,14 +103,27 @@ impl Agent {
             (Some(work), _) if work.state().is_under_way() => Some(Standing::of(work)),
             (Some(work), None) => Some(Standing::of(work)),
             (Some(work), Some(aside)) if !aside.is_verdict() => Some(Standing::of(work)),
+            // A pause or an end takes nothing away.
+            (_, Some(aside)) if aside.is_in_place && aside.is_of_rollout() => Some(Standing {
+                state: ReleaseState::Installed,
+                reason: String::new(),
+                is_reported: true,
+                wrong: None,
+            }),
             (_, Some(aside)) => Some(Standing {
                 state: aside.state,
                 reason: aside.reason(),
-                is_reported: aside.is_worth_a_report(),
+                is_reported: aside.is_worth_a_report() && !self.is_forgotten(id, aside),
                 wrong: aside.wrong.clone(),
             }),
             (None, None) => None,
         }
+    }
+
+    /// What was taken back, is gone and has a successor is no news to anybody.
+    fn is_forgotten(&self, id: &DocumentId, aside: &Aside) -> bool {
+        let is_gone = aside.state == ReleaseState::Withdrawn && !aside.is_in_place;
+        is_gone && self.documents.releases.get(id).is_some_and(|release| self.is_outrun(release))
     }
 
     /// What the journal names and is still there, by destination.
@@ -144,12 +162,11 @@ impl Standing {
             _ => fault.map(|fault| fault.why.clone()).unwrap_or_default(),
         };
         let state = work.state().word();
-        let is_reported = !matches!(state, ReleaseState::Waiting);
         let wrong = fault.map(|Fault { phase, code, exit, .. }| Wrong {
             phase: phase.to_string(),
             code: code.as_str().to_owned(),
             exit: *exit,
         });
-        Self { state, reason, is_reported, wrong }
+        Self { state, reason, is_reported: true, wrong }
     }
 }

@@ -21,6 +21,9 @@ use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWrite;
 use tokio::runtime::Handle;
 
+/// The clock of files ticks more coarsely than the one that is read: a file may seem to be older by so much than it is.
+const FILE_CLOCK_LAG_MS: u64 = 20;
+
 /// How a step of a release ended: bytes written to the install root, or what went wrong.
 #[derive(Debug)]
 pub struct StepResult {
@@ -54,7 +57,7 @@ pub(super) struct Job {
     pub(super) source: StoreSource,
     pub(super) state: Arc<State>,
     pub(super) version_before: String,
-    pub(super) activated_at: u64,
+    pub(super) activated_ms: u64,
     /// Of a release that is committed and shall go all the same: what was in place before it, by destination.
     pub(super) back_to: Option<BTreeMap<String, Artifact>>,
 }
@@ -82,7 +85,7 @@ impl Job {
         let (site, artifacts) = (self.site(), &self.subject.artifacts);
         match step {
             Step::Check => self.check(&site)?,
-            Step::Stage(index) => return Ok(handler::stage(&site, &artifacts[index])?.bytes_written),
+            Step::Stage(index) => return self.stage(&site, &artifacts[index]),
             Step::Activate(index) => handler::activate(&site, &artifacts[index])?,
             Step::Undo(index) => self.undo(&site, &artifacts[index])?,
             Step::Commit(index) => handler::commit(&site, &artifacts[index])?,
@@ -92,6 +95,16 @@ impl Job {
             Step::Restart => {}
         }
         Ok(0)
+    }
+
+    /// A commit that was given up on ([`Step::Commit`]) is done first: what was kept for the way back of a release that
+    /// is long installed must not be taken for that of an activation, which staging would undo.
+    fn stage(&self, site: &Site, artifact: &Artifact) -> Result<u64, StepError> {
+        let installed = self.state.installed(&artifact.destination);
+        if installed.map_err(|error| InstallError::Journal(error.to_string()))?.is_some() {
+            handler::commit(site, artifact)?;
+        }
+        Ok(handler::stage(site, artifact)?.bytes_written)
     }
 
     /// What an undo finds not committed goes back by itself. What is committed leaves its predecessor beside it; where
@@ -149,7 +162,8 @@ impl Job {
         let device = Device {
             root: self.root.clone(),
             variables: hook::variables(site, "", HookStep::Health.as_str()),
-            activated_at: SystemTime::UNIX_EPOCH + Duration::from_secs(self.activated_at),
+            activated_at: SystemTime::UNIX_EPOCH
+                + Duration::from_millis(self.activated_ms.saturating_sub(FILE_CLOCK_LAG_MS)),
         };
         let checks = self.subject.release.health.iter().flat_map(|health| &health.checks);
         for check in checks {

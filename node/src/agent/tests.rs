@@ -3,9 +3,10 @@
 use super::*;
 use crate::fixture::{SITE, key, public, release, rollout, root, signed};
 use crate::mesh::store::{StoreError, StoreOptions};
-use crate::state::{Transition, is_unbroken};
+use crate::state::Transition;
 use samara_protocol::document::{
-    BlobRef, Document, Hook, HookStep, Release, ReleaseState, Rollout, RolloutState, When, Withdrawal,
+    BlobRef, Document, Health, HealthCheck, Hook, HookStep, Probe, Release, ReleaseState, Rollout,
+    RolloutState, When, Withdrawal,
 };
 use samara_protocol::geometry::{Geometry, PieceIndex};
 use samara_protocol::id::RolloutId;
@@ -34,7 +35,7 @@ fn put_in_place(state: &State, destinations: &[&str], release: &Verified<Release
         cuts: 0,
         fault: None,
     };
-    let row = Row { record, at: 0, activated_at: 0, rollout: DocumentId([0; 32]), release: None };
+    let row = Row { record, at: 0, activated_ms: 0, rollout: DocumentId([0; 32]), release: None };
     let destinations: Vec<_> = destinations.iter().map(|d| (*d).to_owned()).collect();
     let id = release.id();
     let transition = Transition { id, release, destinations: &destinations, row, bad: None, lines: &[] };
@@ -426,8 +427,8 @@ impl Bench {
 
     fn log(&self) -> Vec<(Stands, Stands)> {
         let log = self.agent.parts.state.log().unwrap();
-        assert!(is_unbroken(&log));
-        log.iter().filter_map(|line| line.line()).map(|line| (line.from, line.to)).collect()
+        assert!(log.is_unbroken());
+        log.lines.iter().filter_map(|line| line.line()).map(|line| (line.from, line.to)).collect()
     }
 }
 
@@ -508,6 +509,107 @@ async fn a_paused_rollout_lets_bytes_come_and_no_install_begin_and_an_aborted_on
     assert_eq!(names, ["app"], "what was written beside it is gone");
 }
 
+/// What a paused release was fetched for was thrown away, and a device that heard of it too late fetched nothing.
+#[tokio::test]
+async fn a_release_whose_rollout_was_paused_before_the_device_heard_of_it_is_fetched_and_staged() {
+    let (mut bench, next) = Bench::with_next(&[], |rollout| rollout.state = RolloutState::Paused).await;
+    bench.settle().await;
+    assert_eq!(bench.agent.work[&next].state(), Stands::Staged);
+    assert_eq!(bench.standing_of(&next), (ReleaseState::Waiting, "the rollout is paused".into()));
+    assert_eq!(bench.there().as_bytes(), BYTES);
+    let said = "pump 2 is held back: the rollout is paused; it goes on with the operator's next word.";
+    assert_eq!(bench.agent.explain().text, said);
+    // The laptop is away: nothing comes once more.
+    bench.roll_out(4, 2, next, |_| ()).await;
+    bench.settle().await;
+    assert_eq!((bench.there().as_bytes(), bench.standing_of(&next).0), (NEXT, ReleaseState::Installed));
+}
+
+#[tokio::test]
+async fn a_pause_or_an_end_of_the_rollout_of_what_is_installed_is_not_said_to_be_something_else() {
+    for state in [RolloutState::Paused, RolloutState::Aborted] {
+        let mut bench = Bench::new().await;
+        bench.install().await;
+        let release = bench.release;
+        bench.roll_out(3, 2, release, |rollout| rollout.state = state).await;
+        bench.settle().await;
+        let mut bench = bench.restarted().await;
+        bench.settle().await;
+        assert_eq!(bench.standing().0, ReleaseState::Installed, "{state}");
+        assert_eq!(bench.agent.last_word(), Some((release, ReleaseState::Installed)));
+        let said = bench.agent.explain().text;
+        assert!(said.starts_with("pump 1 is installed, and nothing newer is wanted here"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_release_that_the_device_refused_is_asked_once_more_when_its_rollout_says_something_new() {
+    let hook = [(HookStep::PreCheck, "#!/bin/sh\ntest -e \"$SAMARA_ROOT/ready\"\n")];
+    let (mut bench, next) = Bench::with_next(&hook, |_| ()).await;
+    bench.settle().await;
+    assert_eq!(bench.standing_of(&next).0, ReleaseState::Rejected);
+    std::fs::write(bench.dir.path().join("install/ready"), "").unwrap();
+    bench.roll_out(4, 2, next, |rollout| rollout.retry = true).await;
+    bench.settle().await;
+    assert_eq!((bench.there().as_bytes(), bench.standing_of(&next).0), (NEXT, ReleaseState::Installed));
+}
+
+/// The last step of an install that worked is given up on after an hour and a half. What it left was then taken for an
+/// activation that was never committed: staging the next release brought the version before back.
+#[tokio::test]
+async fn what_a_commit_that_was_given_up_on_left_behind_brings_nothing_back() {
+    let mut bench = Bench::new().await;
+    bench.install().await;
+    let install = bench.dir.path().join("install");
+    std::fs::write(install.join("app.samara-kept"), "the version before").unwrap();
+    let next = bench.publish(4, release_of(2, NEXT), |rollout| rollout.state = RolloutState::Paused).await;
+    bench.bring(NEXT).await;
+    bench.settle().await;
+    assert_eq!((bench.agent.work[&next].state(), bench.there().as_bytes()), (Stands::Staged, BYTES));
+    assert_eq!(std::fs::read(install.join("app.samara-previous")).unwrap(), b"the version before");
+}
+
+/// The old version's sign of life, written a moment before the switch, was taken for the new one's.
+#[tokio::test]
+async fn a_file_that_was_written_before_the_activation_says_nothing_of_the_new_version() {
+    let mut bench = Bench::new().await;
+    bench.install().await;
+    let hook = "#!/bin/sh\ntouch \"$SAMARA_ROOT/alive\"; sleep 0.2\n";
+    let mut next = next_with(&[(HookStep::PreInstall, hook)]);
+    let check = HealthCheck {
+        name: "alive".into(),
+        probe: Probe::File { path: "alive".into() },
+        required: true,
+        timeout_seconds: 5,
+    };
+    next.health = Some(Health { grace_seconds: 0, checks: vec![check], ..Health::default() });
+    let next = bench.publish(4, next, |_| ()).await;
+    bench.bring(hook.as_bytes()).await;
+    bench.bring(NEXT).await;
+    bench.settle().await;
+    let (state, why) = bench.standing_of(&next);
+    assert!(
+        state == ReleaseState::RolledBack && why.contains("is older than the activation"),
+        "{state} {why}"
+    );
+    assert_eq!(bench.there().as_bytes(), BYTES);
+}
+
+#[tokio::test]
+async fn a_release_that_waits_for_another_time_before_it_changed_anything_lets_others_go_first() {
+    let (mut bench, next) = Bench::with_next(&[(HookStep::PreCheck, "#!/bin/sh\nexit 21\n")], |_| ()).await;
+    bench.settle().await;
+    assert_eq!(bench.agent.work[&next].state(), Stands::Verifying);
+    let mut other = release_of(1, b"another");
+    (other.channel, other.artifacts[0].destination) = ("tools".into(), "tool".into());
+    let other = bench.publish(5, other, |_| ()).await;
+    bench.bring(b"another").await;
+    bench.settle().await;
+    assert_eq!(bench.standing_of(&other).0, ReleaseState::Installed);
+    assert_eq!(bench.agent.work[&next].state(), Stands::Verifying);
+    assert!(bench.agent.explain().text.contains("asked for another time"), "{}", bench.agent.explain().text);
+}
+
 #[tokio::test]
 async fn a_rollout_that_rolls_back_brings_the_earlier_release_back() {
     let (mut bench, next) = Bench::with_next(&[], |_| ()).await;
@@ -546,6 +648,24 @@ async fn somebody_at_the_device_brings_the_version_before_back_and_it_stays_so()
     );
     bench.agent.parts.local_rollback = false;
     assert!(bench.agent.roll_back(None).unwrap_err().contains("install.local_rollback"));
+}
+
+/// It went back to a release that the site had withdrawn.
+#[tokio::test]
+async fn somebody_at_the_device_does_not_bring_a_withdrawn_release_back() {
+    let (mut bench, _) = Bench::with_next(&[], |_| ()).await;
+    bench.settle().await;
+    let (releases, reason) = (vec![bench.release], "it leaks".to_owned());
+    let withdrawal =
+        Withdrawal { site: Some(SITE), product: None, releases, reason, purge: false, crit: vec![] };
+    bench.hear(&withdrawal, 3).await;
+    bench.settle().await;
+    let refused = bench.agent.roll_back(None).unwrap_err();
+    assert!(refused.starts_with("pump 1 cannot come back: it is withdrawn"), "{refused}");
+    assert_eq!(bench.there().as_bytes(), NEXT);
+    let said = bench.agent.explain().text;
+    assert_eq!(said, "pump 2 is installed, and nothing newer is wanted here.");
+    assert_eq!(bench.agent.last_word().map(|(_, state)| state), Some(ReleaseState::Installed));
 }
 
 #[tokio::test]

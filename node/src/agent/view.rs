@@ -7,6 +7,7 @@ use crate::mesh::MeshView;
 use samara_protocol::document::Release;
 use samara_protocol::geometry::PieceIndex;
 use samara_protocol::id::DocumentId;
+use samara_protocol::mesh::{SwarmPeer, SwarmStats};
 use std::collections::BTreeMap;
 
 impl Agent {
@@ -14,6 +15,11 @@ impl Agent {
     pub(super) async fn show_status(&mut self) {
         let contents = self.work.values().flat_map(|w| w.blobs.iter().map(|b| b.content)).collect();
         let Some(mesh) = self.parts.mesh.view(contents).await else { return };
+        let is_unheld = |(stats, peers): &(SwarmStats, Vec<SwarmPeer>)| {
+            stats.have < stats.pieces && peers.iter().all(|peer| peer.have == 0)
+        };
+        let unheld = mesh.swarms.iter().filter(|(_, swarm)| is_unheld(swarm));
+        self.unheld = unheld.map(|(content, _)| *content).collect();
         let status = StatusView {
             uptime_seconds: self.started.elapsed().as_secs(),
             neighbours: mesh.neighbours.iter().map(|&peer| NeighbourView { peer }).collect(),

@@ -49,8 +49,8 @@ pub(super) struct Work {
     /// What the mesh swarms.
     pub(super) open: BTreeSet<ContentHash>,
     pub(super) machine: Install,
-    /// When its artifacts began to be switched, in seconds since 1970.
-    pub(super) activated_at: u64,
+    /// When its artifacts began to be switched, in milliseconds since 1970.
+    pub(super) activated_ms: u64,
     /// Written to the install root by this install.
     pub(super) bytes_written: u64,
     /// When it came to the state in which it is.
@@ -66,7 +66,7 @@ impl Work {
             sealed: BTreeSet::new(),
             open: BTreeSet::new(),
             machine,
-            activated_at: 0,
+            activated_ms: 0,
             bytes_written: 0,
             since: Instant::now(),
         }

@@ -2,7 +2,7 @@
 
 use super::{RollBackRequest, StatusView};
 use crate::agent::RollBack;
-use crate::state::Linked;
+use crate::state::Log;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use samara_protocol::id::DocumentId;
@@ -11,8 +11,8 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::net::UnixStream;
 
-/// The largest answer that is read.
-const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// The largest answer that is read: a log of failures with long reasons takes some 6 MiB.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// How long a daemon may take; one that lives answers in milliseconds.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -46,8 +46,8 @@ pub async fn status(socket: &Path) -> Result<StatusView, ClientError> {
     ask(socket, "GET", "/v1/status", Vec::new()).await
 }
 
-/// The lines of its log that are kept, oldest first.
-pub async fn log(socket: &Path) -> Result<Vec<Linked>, ClientError> {
+/// What is kept of its log.
+pub async fn log(socket: &Path) -> Result<Log, ClientError> {
     ask(socket, "GET", "/v1/log", Vec::new()).await
 }
 

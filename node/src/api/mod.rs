@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! GET  /v1/status     a StatusView
-//! GET  /v1/log        the lines of the log that are kept, oldest first
+//! GET  /v1/log        {"lines", "head"}: the lines of the log that are kept, oldest first, and the end of its chain
 //! POST /v1/rollback   brings the version before back: {"release": id or null}; 409 with a sentence if it cannot
 //! ```
 //! It is no network service: there is nothing to authenticate.
@@ -13,7 +13,7 @@ mod view;
 pub use view::{Explanation, NeighbourView, ReleaseView, StatusView};
 
 use crate::agent::{Order, RollBack};
-use crate::state::{Linked, State as DeviceState};
+use crate::state::{Log, State as DeviceState};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -79,7 +79,7 @@ async fn status(State(shared): State<Shared>) -> Json<StatusView> {
     Json(view)
 }
 
-async fn log(State(shared): State<Shared>) -> Result<Json<Vec<Linked>>, (StatusCode, String)> {
+async fn log(State(shared): State<Shared>) -> Result<Json<Log>, (StatusCode, String)> {
     let read = tokio::task::spawn_blocking(move || shared.state.log()).await;
     let failed = |error: &dyn std::fmt::Display| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
     read.map_err(|error| failed(&error))?.map(Json).map_err(|error| failed(&error))

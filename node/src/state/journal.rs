@@ -6,7 +6,7 @@
 
 use super::log::{LogLine, append};
 use super::{INSTALLED, State, StateError, VALUES, by_destination, keep_marks, marks_in, unreadable};
-use redb::{ReadableTableMetadata as _, TableDefinition, WriteTransaction};
+use redb::{ReadableTableMetadata as _, Table, TableDefinition, WriteTransaction};
 use samara_protocol::document::Release;
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{Effect, Record};
@@ -19,6 +19,9 @@ use std::collections::BTreeMap;
 pub(super) const JOURNAL: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("journal");
 /// The release that was in place by destination, before the one that is or is about to be.
 pub(super) const PREVIOUS: TableDefinition<&str, &[u8; 32]> = TableDefinition::new("previous");
+/// By destination, while what it is to hold is under way: what [`PREVIOUS`] said before that. A roll back says it again,
+/// for the previous version still lies beside the destination.
+pub(super) const EARLIER: TableDefinition<&str, &[u8; 32]> = TableDefinition::new("earlier");
 /// Releases that went wrong here.
 pub(super) const BAD: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("bad");
 
@@ -32,9 +35,9 @@ pub struct Row {
     pub record: Record,
     /// When, in seconds since 1970 by the device's clock.
     pub at: u64,
-    /// When its artifacts began to be switched.
+    /// When its artifacts began to be switched, in milliseconds since 1970 by the device's clock.
     #[serde(default)]
-    pub activated_at: u64,
+    pub activated_ms: u64,
     /// The Rollout by which it came.
     pub rollout: DocumentId,
     /// The release itself, while it is under way.
@@ -110,19 +113,36 @@ impl State {
 fn place(transaction: &WriteTransaction, transition: &Transition<'_>) -> Result<(), redb::Error> {
     let mut installed = transaction.open_table(INSTALLED)?;
     let mut previous = transaction.open_table(PREVIOUS)?;
+    let mut earlier = transaction.open_table(EARLIER)?;
     for destination in transition.destinations.iter().map(String::as_str) {
         match transition.row.record.effect() {
             Effect::None => {}
-            Effect::Begin => match installed.remove(destination)?.map(|release| *release.value()) {
-                Some(release) => drop(previous.insert(destination, &release)?),
-                None => drop(previous.remove(destination)?),
-            },
-            Effect::Keep => drop(installed.insert(destination, &transition.id.0)?),
-            Effect::Restore => match previous.remove(destination)?.map(|release| *release.value()) {
-                Some(release) => drop(installed.insert(destination, &release)?),
-                None => drop(installed.remove(destination)?),
-            },
+            Effect::Begin => {
+                shift(&mut previous, &mut earlier, destination)?;
+                shift(&mut installed, &mut previous, destination)?;
+            }
+            Effect::Keep => {
+                installed.insert(destination, &transition.id.0)?;
+                earlier.remove(destination)?;
+            }
+            Effect::Restore => {
+                shift(&mut previous, &mut installed, destination)?;
+                shift(&mut earlier, &mut previous, destination)?;
+            }
         }
+    }
+    Ok(())
+}
+
+/// What one table says of a destination is what the other one says from now on; nothing is said where nothing was.
+fn shift(
+    from: &mut Table<'_, &'static str, &'static [u8; 32]>,
+    to: &mut Table<'_, &'static str, &'static [u8; 32]>,
+    destination: &str,
+) -> Result<(), redb::Error> {
+    match from.remove(destination)?.map(|release| *release.value()) {
+        Some(release) => drop(to.insert(destination, &release)?),
+        None => drop(to.remove(destination)?),
     }
     Ok(())
 }

@@ -60,13 +60,26 @@ pub struct Linked {
     pub text: String,
 }
 
+/// What is kept of the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// The last lines, oldest first.
+    pub lines: Vec<Linked>,
+    /// Where it ends.
+    pub head: LogHead,
+}
+
 /// The end of the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogHead {
     /// Lines so far, those included that are kept no longer.
     pub len: u64,
     /// Hash of the last one.
     pub hash: ContentHash,
+}
+
+impl LogHead {
+    const EMPTY: Self = Self { len: 0, hash: ContentHash([0; 32]) };
 }
 
 impl Linked {
@@ -76,11 +89,21 @@ impl Linked {
     }
 }
 
-/// Whether every line follows from the one before.
-pub fn is_unbroken(lines: &[Linked]) -> bool {
-    let is_right = |line: &Linked| chained(&line.previous.0, line.text.as_bytes()) == line.hash.0;
-    lines.iter().all(is_right)
-        && lines.windows(2).all(|pair| pair[0].hash == pair[1].previous && pair[0].n + 1 == pair[1].n)
+impl Log {
+    /// Whether every line follows from the one before, none is missing at the beginning that should still be kept, and the
+    /// last one is the head, which reports have named.
+    pub fn is_unbroken(&self) -> bool {
+        let is_right = |line: &Linked| chained(&line.previous.0, line.text.as_bytes()) == line.hash.0;
+        let first = self.head.len.saturating_sub(LINES_MAX);
+        let begins = self
+            .lines
+            .first()
+            .is_none_or(|line| line.n == first && (first > 0 || line.previous == LogHead::EMPTY.hash));
+        let ends =
+            self.lines.last().map_or(LogHead::EMPTY, |line| LogHead { len: line.n + 1, hash: line.hash });
+        let follows = |pair: &[Linked]| pair[0].hash == pair[1].previous && pair[0].n + 1 == pair[1].n;
+        begins && ends == self.head && self.lines.iter().all(is_right) && self.lines.windows(2).all(follows)
+    }
 }
 
 fn chained(previous: &[u8; 32], line: &[u8]) -> [u8; 32] {
@@ -114,7 +137,7 @@ pub(super) fn append(transaction: &WriteTransaction, lines: &[LogLine]) -> Resul
 }
 
 fn head_in(bytes: Option<Vec<u8>>) -> Result<LogHead, redb::Error> {
-    let Some(bytes) = bytes else { return Ok(LogHead { len: 0, hash: ContentHash([0; 32]) }) };
+    let Some(bytes) = bytes else { return Ok(LogHead::EMPTY) };
     let damaged = || redb::Error::Corrupted("the head of the log cannot be read".into());
     let (len, hash) = bytes.split_first_chunk::<8>().ok_or_else(damaged)?;
     let hash = hash.try_into().map_err(|_| damaged())?;
@@ -129,9 +152,10 @@ impl State {
         })
     }
 
-    /// The lines that are kept, oldest first.
-    pub fn log(&self) -> Result<Vec<Linked>, StateError> {
+    /// The lines that are kept, and the end of the chain.
+    pub fn log(&self) -> Result<Log, StateError> {
         self.read(|transaction| {
+            let head = head_in(transaction.open_table(VALUES)?.get(HEAD)?.map(|v| v.value().to_vec()))?;
             let table = transaction.open_table(LOG)?;
             let linked = table.iter()?.map(|entry| {
                 let (n, line) = entry?;
@@ -143,7 +167,7 @@ impl State {
                     text: String::from_utf8_lossy(text).into_owned(),
                 })
             });
-            linked.collect()
+            Ok(Log { lines: linked.collect::<Result<_, redb::Error>>()?, head })
         })
     }
 }

@@ -18,7 +18,7 @@ mod tests;
 
 pub use error::StateError;
 pub use journal::{Row, Transition};
-pub use log::{LINES_MAX, Linked, LogHead, LogLine, is_unbroken};
+pub use log::{LINES_MAX, Linked, Log, LogHead, LogLine};
 
 use handle::Handle;
 use lock::DirLock;

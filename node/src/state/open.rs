@@ -4,7 +4,7 @@
 //! beginning: a device whose marks were lost must not go on as if it had none.
 
 use super::handle::Handle;
-use super::journal::{BAD, JOURNAL, PREVIOUS};
+use super::journal::{BAD, EARLIER, JOURNAL, PREVIOUS};
 use super::log::LOG;
 use super::{DOCUMENTS, DirLock, GRANTED, INSTALLED, State, StateError, VALUES};
 use crate::durable;
@@ -41,6 +41,7 @@ impl State {
             // A file that an older version made has none of these.
             transaction.open_table(JOURNAL)?;
             transaction.open_table(PREVIOUS)?;
+            transaction.open_table(EARLIER)?;
             transaction.open_table(BAD)?;
             transaction.open_table(LOG)?;
             Ok(boot)

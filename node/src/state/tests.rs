@@ -159,7 +159,7 @@ fn go(state: &State, release: &Verified<Release>, destinations: &[&str], from: S
         id: release.id(),
         release,
         destinations: &destinations.iter().map(|d| (*d).to_owned()).collect::<Vec<_>>(),
-        row: Row { record, at, activated_at: 0, rollout, release: None },
+        row: Row { record, at, activated_ms: 0, rollout, release: None },
         bad,
         lines: &[line],
     };
@@ -194,12 +194,40 @@ fn a_roll_back_gives_every_destination_back_to_the_release_that_had_it_and_remem
     assert_eq!(state.rows().unwrap()[&two.id()].release, None, "it is under way no longer");
 }
 
+/// The previous version lies beside its destination whatever went wrong since, but the journal had forgotten whose it is:
+/// `samara-node rollback` said that nothing was in place before.
+#[test]
+fn what_was_in_place_before_is_known_again_after_a_later_release_was_rolled_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path());
+    let [one, two, three] = [counted(1, 0), counted(2, 0), counted(3, 0)];
+    for release in [&one, &two] {
+        go(&state, release, &["a"], Stands::Staged, Stands::Installing);
+        go(&state, release, &["a"], Stands::Committing, Stands::Committed);
+    }
+    let before = [("a".to_owned(), one.id())].into();
+    assert_eq!(state.previous().unwrap(), before);
+    for end in [Stands::Failed, Stands::RolledBack] {
+        go(&state, &three, &["a", "b"], Stands::Staged, Stands::Installing);
+        assert_eq!(state.previous().unwrap(), [("a".to_owned(), two.id())].into(), "while it is installed");
+        go(&state, &three, &["a", "b"], Stands::RollingBack, end);
+        assert_eq!(state.previous().unwrap(), before);
+        assert_eq!(state.journal().unwrap(), [("a".to_owned(), two.id())].into());
+    }
+    // By hand: there is one way back.
+    go(&state, &two, &["a"], Stands::RollingBack, Stands::RolledBack);
+    assert_eq!(state.journal().unwrap(), before);
+    assert_eq!(state.previous().unwrap(), BTreeMap::new());
+}
+
 #[test]
 fn the_log_is_a_chain_that_survives_a_reopening_and_shows_a_line_that_was_changed_or_taken_out() {
     let dir = tempfile::tempdir().unwrap();
     let one = counted(1, 0);
     let mut state = open(dir.path());
-    assert_eq!((state.log().unwrap(), state.log_head().unwrap().len), (vec![], 0));
+    let log = state.log().unwrap();
+    assert_eq!((&log.lines, state.log_head().unwrap().len), (&vec![], 0));
+    assert!(log.is_unbroken());
     for (from, to) in [(Stands::Staged, Stands::Installing), (Stands::Committing, Stands::Committed)] {
         go(&state, &one, &["a"], from, to);
         drop(state);
@@ -207,17 +235,20 @@ fn the_log_is_a_chain_that_survives_a_reopening_and_shows_a_line_that_was_change
     }
     let log = state.log().unwrap();
     let head = state.log_head().unwrap();
-    assert_eq!((log.len(), head.len, head.hash), (2, 2, log[1].hash));
-    assert!(is_unbroken(&log));
-    assert_eq!((log[1].line().unwrap().to, log[1].line().unwrap().boot), (Stands::Committed, 2));
+    assert_eq!((log.lines.len(), head.len, head.hash), (2, 2, log.lines[1].hash));
+    assert!(log.is_unbroken() && log.head == head);
+    let last = log.lines[1].line().unwrap();
+    assert_eq!((last.to, last.boot), (Stands::Committed, 2));
     let mut changed = log.clone();
-    changed[0].text = changed[0].text.replace("pump 1", "pump 2");
-    assert!(!is_unbroken(&changed));
+    changed.lines[0].text = changed.lines[0].text.replace("pump 1", "pump 2");
+    assert!(!changed.is_unbroken());
     go(&state, &one, &["a"], Stands::Committed, Stands::RollingBack);
-    let mut cut = state.log().unwrap();
-    assert!(is_unbroken(&cut));
-    cut.remove(1);
-    assert!(!is_unbroken(&cut));
+    for taken in 0..3 {
+        let mut cut = state.log().unwrap();
+        assert!(cut.is_unbroken());
+        cut.lines.remove(taken);
+        assert!(!cut.is_unbroken(), "line {taken} is gone");
+    }
 }
 
 #[test]
@@ -225,12 +256,12 @@ fn the_log_keeps_its_last_lines_and_counts_them_all() {
     let dir = tempfile::tempdir().unwrap();
     let state = open(dir.path());
     go(&state, &counted(1, 0), &["a"], Stands::Committing, Stands::Committed);
-    let line = state.log().unwrap()[0].line().unwrap();
+    let line = state.log().unwrap().lines[0].line().unwrap();
     state.add_to_log(&vec![line; LINES_MAX as usize + 5]).unwrap();
     let log = state.log().unwrap();
-    assert_eq!((log.len() as u64, log[0].n), (LINES_MAX, 6));
-    assert_eq!(state.log_head().unwrap().len, LINES_MAX + 6);
-    assert!(is_unbroken(&log));
+    assert_eq!((log.lines.len() as u64, log.lines[0].n), (LINES_MAX, 6));
+    assert_eq!(log.head.len, LINES_MAX + 6);
+    assert!(log.is_unbroken());
 }
 
 /// A release with a security counter.

@@ -128,9 +128,11 @@ impl Install {
         Some((self.running.or(self.todo.front().copied())?, self.tries))
     }
 
-    /// Whether steps of it are left to run, or must not be mixed with those of another release.
+    /// Whether steps of it are left to run, or must not be mixed with those of another release. One whose hook asked for
+    /// another time before anything was changed lets others go first.
     pub fn wants_turn(&self) -> bool {
-        !self.todo.is_empty() || self.running.is_some() || self.state.is_under_way()
+        let is_put_off = self.timer.is_some() && !self.is_leaving();
+        self.running.is_some() || self.state.is_under_way() || !(self.todo.is_empty() || is_put_off)
     }
 
     /// Whether it gives way to what was decided, once what stands beside the destinations is gone.

@@ -323,7 +323,8 @@ fn a_pause_or_an_end_takes_nothing_away_from_a_device_that_has_the_release() {
         channel.facts.in_place.clear();
         channel.facts.under_way.insert(channel.ids[2]);
         assert_eq!(channel.wanted(), None);
-        assert_eq!(channel.decided()[2], Some(Decision::Held(state)));
+        let held = channel.decided().swap_remove(2).unwrap();
+        assert!(matches!(held, Decision::Prepare { .. } | Decision::Held(RolloutState::Aborted)), "{held:?}");
     }
 }
 
@@ -376,6 +377,85 @@ fn a_release_whose_components_are_not_installed_in_its_range_is_rejected_and_say
     assert_eq!(decided(">=1.2, <3", true), "");
     assert_eq!(decided(">=2.1", true), "it needs pump >=2.1; 2.0.0 is installed");
     assert_eq!(decided(">=1", false), "it needs pump >=1, which is not installed");
+}
+
+/// What a release asks of its predecessor is no longer so once it is in place: a device that asked again went back to
+/// the predecessor, from there forward once more, and so on.
+#[test]
+fn a_release_that_was_let_in_by_what_it_replaced_stays() {
+    // T22
+    let mut channel = Channel::new();
+    let components = [("pump".to_owned(), "<3".to_owned())].into();
+    let mut next = Release { version: "4.0.0".into(), ..release(4) };
+    next.compatibility.components = components;
+    let next = accept(&mut channel.trust, &next, &[RELEASE]);
+    channel.ids.push(next.id());
+    channel.documents.push(next);
+    channel.say(4, 1, |_| ());
+    channel.has(2);
+    assert_eq!(channel.wanted(), Some(4));
+    channel.facts.in_place.clear();
+    channel.facts.under_way.insert(channel.ids[3]);
+    assert_eq!(channel.wanted(), Some(4), "while it is installed");
+    channel.facts.under_way.clear();
+    channel.has(4);
+    assert_eq!(channel.wanted(), Some(4), "when it is");
+    channel.has(3);
+    assert!(matches!(channel.decided()[3], Some(Decision::Rejected(_))), "elsewhere it is refused");
+}
+
+#[test]
+fn nobody_asks_for_a_release_that_was_refused_when_a_later_one_is_wanted() {
+    let mut channel = Channel::new();
+    let mut next = release(4);
+    next.compatibility.components = [("boot".to_owned(), ">=1".to_owned())].into();
+    for next in [next, release(5)] {
+        let next = accept(&mut channel.trust, &next, &[RELEASE]);
+        channel.ids.push(next.id());
+        channel.documents.push(next);
+    }
+    channel.say(4, 1, |_| ());
+    assert!(matches!(channel.decided()[3], Some(Decision::Rejected(_))));
+    assert_eq!(channel.wanted(), Some(3));
+    channel.say(5, 1, |_| ());
+    assert_eq!((channel.wanted(), channel.decided().swap_remove(3)), (Some(5), Some(Decision::Superseded)));
+}
+
+#[test]
+fn a_paused_release_is_prepared_unless_what_is_wanted_now_would_be_in_its_way() {
+    let is_prepared = |channel: &Channel, number: usize| {
+        matches!(channel.decided()[number - 1], Some(Decision::Prepare { .. }))
+    };
+    let mut channel = Channel::new();
+    channel.say(3, 2, |rollout| rollout.state = RolloutState::Paused);
+    assert_eq!(channel.wanted(), Some(2));
+    assert_eq!(channel.decided()[2], Some(Decision::Held(RolloutState::Paused)), "2 is to be placed first");
+    channel.has(2);
+    assert!(is_prepared(&channel, 3) && channel.wanted() == Some(2));
+    // Of several the newest.
+    channel.say(2, 2, |rollout| rollout.state = RolloutState::Paused);
+    channel.facts.in_place.clear();
+    assert_eq!(channel.wanted(), Some(1));
+    channel.has(1);
+    assert!(is_prepared(&channel, 3) && !is_prepared(&channel, 2));
+    let offered = |channel: &Channel| {
+        let offered = collected(&channel.documents).offered_releases();
+        offered.iter().map(Verified::id).collect::<Vec<_>>()
+    };
+    assert_eq!(offered(&channel), [channel.ids[0], channel.ids[2]]);
+    channel.is_bad(3);
+    assert!(matches!(channel.decided()[2], Some(Decision::Bad(_))), "a pause does not hide that");
+    channel.facts.bad.clear();
+    channel.facts.hardware = "other".into();
+    channel.say(3, 3, |rollout| rollout.state = RolloutState::Aborted);
+    assert_eq!(channel.decided()[2], Some(Decision::Held(RolloutState::Aborted)));
+    assert_eq!(offered(&channel), [channel.ids[0], channel.ids[1]]);
+    // What is older than what is wanted is not fetched.
+    channel.say(1, 2, |rollout| rollout.state = RolloutState::Paused);
+    channel.say(3, 4, |_| ());
+    channel.has(3);
+    assert_eq!(channel.decided()[0], Some(Decision::Superseded));
+    assert_eq!(offered(&channel), [channel.ids[2]]);
 }
 
 proptest! {

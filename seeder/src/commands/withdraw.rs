@@ -166,7 +166,7 @@ pub(super) fn find_release(site: &SiteDir, text: &str, force: bool) -> Result<Do
         // A vendor's release may be known to be bad before it comes.
         ([], Ok(id)) if force => Ok(id),
         ([], Ok(id)) => Err(Failure::usage(format_args!(
-            "no document of this site is the release {id}; with --force it is withdrawn before it comes here"
+            "no document of this site is the release {id} (samara withdraw --force takes one back before it comes here)"
         ))),
         ([], Err(_)) => {
             Err(Failure::usage(format_args!("no release of this site has an id that begins with {text:?}")))

@@ -109,7 +109,7 @@ impl Offer {
             }
             waiting = later.into_iter().map(|(path, envelope, _)| (path, envelope)).collect();
         }
-        offer.releases = offer.documents.active_releases();
+        offer.releases = offer.documents.offered_releases();
         Ok(offer)
     }
 
@@ -173,10 +173,11 @@ pub enum Fallback {
 /// What devices would do when this release were withdrawn.
 pub fn fallback(site: &SiteDir, release: DocumentId) -> Result<Fallback, Failure> {
     let mut offer = Offer::read(site)?;
-    let Some(at) = offer.releases.iter().position(|offered| offered.id() == release) else {
+    let mut active = offer.documents.active_releases();
+    let Some(at) = active.iter().position(|offered| offered.id() == release) else {
         return Ok(Fallback::NotOffered);
     };
-    let withdrawn = offer.releases.swap_remove(at);
+    let withdrawn = active.swap_remove(at);
     offer.documents.remove(release);
     let mut left = std::iter::from_fn(|| {
         let left = offer.documents.active_releases();
