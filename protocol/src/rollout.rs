@@ -9,6 +9,7 @@ mod paused;
 mod suited;
 
 pub use facts::{BadMark, Facts};
+pub use paused::share_a_destination;
 
 use crate::document::{Artifact, BlobRef, Hook, Release, Rollout, RolloutState, TrustRoot, When, Withdrawal};
 use crate::id::DocumentId;

@@ -4,7 +4,8 @@ use super::Agent;
 use super::work::Work;
 use samara_protocol::document::{Release, ReleaseState};
 use samara_protocol::id::DocumentId;
-use samara_protocol::install::{Input, State};
+use samara_protocol::install::{Input, State, Step};
+use samara_protocol::rollout::share_a_destination;
 use samara_protocol::trust::Verified;
 use std::collections::BTreeSet;
 use tokio::sync::oneshot;
@@ -81,7 +82,16 @@ impl Agent {
             ));
         }
         let begun = RollBack { release: id, name, to: Some(to.id()), to_name: name_of(to) };
+        if let Some(other) = self.about_to_be_placed(id) {
+            return Err(format!(
+                "{} is {}: try again when it has ended",
+                other.subject.name(),
+                other.state()
+            ));
+        }
         self.tell(id, Input::ByHand);
+        // What a paused release has written beside the same destinations goes first.
+        self.is_stale = true;
         Ok(begun)
     }
 
@@ -97,6 +107,18 @@ impl Agent {
         }
         let missing = || format!("the release before {name} is not known any more: {id}");
         self.documents.releases.get(*id).ok_or_else(missing)
+    }
+
+    /// Another release that stands, or is being written, beside a destination of one, and is not held back.
+    fn about_to_be_placed(&self, id: DocumentId) -> Option<&Work> {
+        let work = self.work.get(&id)?;
+        let shares_a_place =
+            |other: &Work| share_a_destination(&other.subject.release, &work.subject.release, &self.facts);
+        let is_written = |other: &Work| {
+            other.state().is_staged() || matches!(other.machine.step(), Some((Step::Stage(_), _)))
+        };
+        let mut others = self.work.values().filter(|other| other.subject.id != id);
+        others.find(|other| other.machine.hold().is_none() && is_written(other) && shares_a_place(other))
     }
 
     fn is_stuck(&self, id: &DocumentId) -> bool {
@@ -115,6 +137,7 @@ impl Agent {
         self.take_up(id, Release::clone(&release), &row, true);
         let name = name_of(&release);
         self.tell(id, Input::ByHand);
+        self.is_stale = true;
         Ok(RollBack { release: id, name, to: None, to_name: "what was there before".into() })
     }
 }

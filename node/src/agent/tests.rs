@@ -650,6 +650,27 @@ async fn somebody_at_the_device_brings_the_version_before_back_and_it_stays_so()
     assert!(bench.agent.roll_back(None).unwrap_err().contains("install.local_rollback"));
 }
 
+/// The roll back removed what the paused release had written beside the destination: when that went on it found nothing,
+/// and was on the bad list.
+#[tokio::test]
+async fn a_roll_back_by_hand_does_no_harm_to_a_paused_release_that_stands_ready() {
+    let (mut bench, _) = Bench::with_next(&[], |_| ()).await;
+    bench.settle().await;
+    let last = bench.publish(5, release_of(3, b"last"), |rollout| rollout.state = RolloutState::Paused).await;
+    bench.bring(b"last").await;
+    bench.settle().await;
+    assert_eq!(bench.agent.work[&last].state(), Stands::Staged);
+    bench.agent.roll_back(None).unwrap();
+    bench.agent.pump().await;
+    bench.settle().await;
+    assert_eq!((bench.there().as_bytes(), bench.standing().0), (BYTES, ReleaseState::Installed));
+    bench.roll_out(5, 2, last, |_| ()).await;
+    bench.bring(b"last").await;
+    bench.settle().await;
+    assert_eq!(bench.standing_of(&last).0, ReleaseState::Installed);
+    assert_eq!(bench.there().as_bytes(), b"last");
+}
+
 /// It went back to a release that the site had withdrawn.
 #[tokio::test]
 async fn somebody_at_the_device_does_not_bring_a_withdrawn_release_back() {

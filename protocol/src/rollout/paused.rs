@@ -2,7 +2,7 @@
 //! when the Rollout goes on.
 //!
 //! What is written beside a destination must not meet what another release writes there: as long as a release that is
-//! wanted now has yet to be placed at one of its destinations, a paused one waits.
+//! wanted now has yet to be placed at one of its destinations, or something is rolled back there, a paused one waits.
 
 use super::{Decision, Facts, SiteDocuments, artifacts_for};
 use crate::document::{Release, RolloutState, overlap};
@@ -33,6 +33,7 @@ impl SiteDocuments {
         let mut taken: Vec<&Verified<Release>> =
             with(|decision| matches!(decision, Decision::Install { .. }))
                 .filter(|release| !is_in_place(release, facts))
+                .chain(facts.under_way.iter().filter_map(|id| self.releases.get(id)))
                 .collect();
         let mut paused: Vec<_> = with(|decision| matches!(decision, Decision::Prepare { .. }))
             .filter(|release| !facts.has(&release.id()))
@@ -60,7 +61,8 @@ fn is_in_place(release: &Verified<Release>, facts: &Facts) -> bool {
         .all(|artifact| facts.in_place.get(&artifact.destination) == Some(&release.id()))
 }
 
-fn share_a_destination(one: &Release, other: &Release, facts: &Facts) -> bool {
+/// Whether a device places something of both at one destination, or at one inside the other's.
+pub fn share_a_destination(one: &Release, other: &Release, facts: &Facts) -> bool {
     artifacts_for(one, facts)
         .any(|a| artifacts_for(other, facts).any(|b| overlap(&a.destination, &b.destination)))
 }

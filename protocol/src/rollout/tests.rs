@@ -432,6 +432,9 @@ fn a_paused_release_is_prepared_unless_what_is_wanted_now_would_be_in_its_way() 
     assert_eq!(channel.decided()[2], Some(Decision::Held(RolloutState::Paused)), "2 is to be placed first");
     channel.has(2);
     assert!(is_prepared(&channel, 3) && channel.wanted() == Some(2));
+    channel.facts.under_way.insert(channel.ids[1]);
+    assert!(!is_prepared(&channel, 3), "2 is rolled back");
+    channel.facts.under_way.clear();
     // Of several the newest.
     channel.say(2, 2, |rollout| rollout.state = RolloutState::Paused);
     channel.facts.in_place.clear();
