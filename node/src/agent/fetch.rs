@@ -57,12 +57,13 @@ impl Agent {
         gone.into_iter().for_each(|id| self.tell(id, install::Input::Gone));
     }
 
-    /// Whether all that this device installs of a release is in place: by the journal, and still there.
+    /// Whether all that this device installs of a release is in place: by the journal, when it was last read, and still
+    /// there.
     pub(super) fn is_in_place(&self, release: &Verified<Release>) -> bool {
         let in_place = |artifact: &Artifact| {
-            let installed = self.parts.state.installed(&artifact.destination);
+            let installed = self.facts.in_place.get(&artifact.destination);
             let place = self.parts.install_root.join(&artifact.destination);
-            installed.is_ok_and(|there| there == Some(release.id())) && place.exists()
+            installed == Some(&release.id()) && place.exists()
         };
         let mut artifacts = artifacts_for(release, &self.facts).peekable();
         artifacts.peek().is_some() && artifacts.all(in_place)
@@ -193,11 +194,11 @@ impl Agent {
             }
         }
         if !self.is_under_way() {
-            self.look_again();
             // What stood in the way of a release may have been removed.
-            if self.places() != self.facts.in_place {
-                self.is_stale = true;
-            }
+            let places = self.places();
+            self.is_stale |= places != self.facts.in_place;
+            self.facts.in_place = places;
+            self.look_again();
         }
         self.purge().await;
         for content in std::mem::take(&mut self.stopped) {
