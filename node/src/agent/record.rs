@@ -93,6 +93,7 @@ impl Agent {
             activated_at: work.activated_at,
             rollout: work.rollout,
             release: None,
+            surplus: work.subject.surplus.clone(),
         };
         let bad = record.is_bad().then(|| self.mark(*id, record));
         let (state, subject, lines) = (self.parts.state.clone(), work.subject.clone(), self.lines.clone());

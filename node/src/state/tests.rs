@@ -159,7 +159,7 @@ fn go(state: &State, release: &Verified<Release>, destinations: &[&str], from: S
         id: release.id(),
         release,
         destinations: &destinations.iter().map(|d| (*d).to_owned()).collect::<Vec<_>>(),
-        row: Row { record, at, activated_at: 0, rollout, release: None },
+        row: Row { record, at, activated_at: 0, rollout, release: None, surplus: Vec::new() },
         bad,
         lines: &[line],
     };
