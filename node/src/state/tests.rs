@@ -1,5 +1,7 @@
 //! What survives a reopening, what never falls, and what is said of a file that is damaged.
 
+mod cuts;
+
 use super::*;
 use crate::fixture::{SITE, public, release, root, signed};
 use proptest::prelude::*;
