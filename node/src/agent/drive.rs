@@ -9,7 +9,7 @@ use crate::state::Row;
 use samara_protocol::document::{RETRY_LATER, Release, one_line};
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{
-    Action, Fault, FaultCode, Input, Install, Outcome, Plan, Space, State, Step, Verdict,
+    Action, Fault, FaultCode, Input, Install, Outcome, Space, State, Step, Verdict,
 };
 use samara_protocol::rollout::artifacts_for;
 use samara_protocol::time::Timestamp;
@@ -146,6 +146,9 @@ impl Agent {
         let before = before.and_then(|id| self.documents.releases.get(id));
         let version_before = before.map(|release| release.version.clone()).unwrap_or_default();
         let is_by_hand = work.machine.fault().is_some_and(|fault| fault.code == FaultCode::ByHand);
+        // One that could not be brought back was never committed: what is beside its destinations says it all.
+        let installed = |destination: &String| self.parts.state.installed(destination).ok().flatten();
+        let gives_way = is_by_hand && subject.destinations.iter().any(|place| installed(place) == Some(id));
         Some(Job {
             subject,
             root: self.parts.install_root.clone(),
@@ -153,7 +156,7 @@ impl Agent {
             source: self.source(),
             state: self.parts.state.clone(),
             version_before,
-            back_to: before.filter(|_| is_by_hand).map(|release| {
+            back_to: before.filter(|_| gives_way).map(|release| {
                 let artifacts = artifacts_for(release, &self.facts);
                 artifacts.map(|artifact| (artifact.destination.clone(), artifact.clone())).collect()
             }),
@@ -220,10 +223,9 @@ impl Agent {
 
     /// The work on a release as its row says that it stands.
     pub(super) fn take_up(&mut self, id: DocumentId, release: Release, row: &Row, is_new: bool) {
-        let plan = Plan::of(&release, &self.facts);
-        let (now, seed) = (self.now(), self.seed_of(id));
+        let subject = Subject::new(id, release, &self.facts, row.surplus.clone());
+        let (plan, now, seed) = (subject.plan(&self.facts), self.now(), self.seed_of(id));
         let machine = Install::resume(plan, row.record.clone(), is_new, Verdict::Superseded, now, seed);
-        let subject = Subject::new(id, release, &self.facts);
         let work = Work::new(subject, row.rollout, machine, &self.facts);
         self.work.insert(id, Work { activated_ms: row.activated_ms, ..work });
     }

@@ -2,10 +2,12 @@
 
 use super::Agent;
 use super::work::{Subject, Work};
+use crate::handler;
 use crate::mesh::store::StoreError;
+use crate::state::Surplus;
 use samara_protocol::document::{Artifact, BlobRef, Release};
 use samara_protocol::id::{ContentHash, DocumentId};
-use samara_protocol::install::{self, Install, Plan, Space, State, Verdict};
+use samara_protocol::install::{self, Install, Space, State, Verdict};
 use samara_protocol::mesh::Input;
 use samara_protocol::piece_set::PieceSet;
 use samara_protocol::rollout::artifacts_for;
@@ -16,7 +18,9 @@ impl Agent {
     /// Starts the work on a release.
     pub(super) async fn begin(&mut self, id: DocumentId, rollout: DocumentId, verdict: Verdict) {
         let Some(release) = self.documents.releases.get(&id).cloned() else { return };
-        let (plan, now, seed) = (Plan::of(&release, &self.facts), self.now(), self.seed_of(id));
+        let surplus = self.surplus_beside(&release);
+        let subject = Subject::new(id, Release::clone(&release), &self.facts, surplus);
+        let (plan, now, seed) = (subject.plan(&self.facts), self.now(), self.seed_of(id));
         let before = self.rows.get(&id).map(|row| &row.record).filter(|record| record.state == State::Failed);
         let machine = match before {
             _ if self.is_in_place(&release) => Install::in_place(plan, verdict, seed),
@@ -25,13 +29,32 @@ impl Agent {
         };
         tracing::info!(release = %id, version = release.version, product = release.product, "release wanted");
         let is_in_place = machine.state().is_in_place();
-        let subject = Subject::new(id, Release::clone(&release), &self.facts);
         self.work.insert(id, Work::new(subject, rollout, machine, &self.facts));
         // Verifying what is on disk may take a while.
         self.show_status().await;
         if is_in_place {
             self.open_swarms(id).await;
         }
+    }
+
+    /// What later releases of its channel have in place where a release has nothing: it goes when that one comes back.
+    fn surplus_beside(&self, release: &Verified<Release>) -> Vec<Surplus> {
+        let own: Vec<_> = artifacts_for(release, &self.facts).map(|a| a.destination.as_str()).collect();
+        let previous = self.parts.state.previous().unwrap_or_default();
+        let in_place = self.facts.in_place.iter().filter(|(place, _)| !own.contains(&place.as_str()));
+        let surplus = in_place.filter_map(|(place, id)| {
+            let later = self.documents.releases.get(id)?;
+            let is_later = later.is_of_channel(release) && later.number > release.number;
+            let artifact = artifacts_for(later, &self.facts).find(|a| a.destination == *place)?;
+            is_later.then(|| Surplus {
+                release: *id,
+                version: later.version.clone(),
+                artifact: artifact.clone(),
+                is_restored: !previous.contains_key(place)
+                    && handler::has_previous(&self.parts.install_root, place),
+            })
+        });
+        surplus.collect()
     }
 
     /// Fetches what is missing of a release, as its machine wants it.
@@ -59,12 +82,13 @@ impl Agent {
         gone.into_iter().for_each(|id| self.tell(id, install::Input::Gone));
     }
 
-    /// Whether all that this device installs of a release is in place: by the journal, and still there.
+    /// Whether all that this device installs of a release is in place: by the journal, when it was last read, and still
+    /// there.
     pub(super) fn is_in_place(&self, release: &Verified<Release>) -> bool {
         let in_place = |artifact: &Artifact| {
-            let installed = self.parts.state.installed(&artifact.destination);
+            let installed = self.facts.in_place.get(&artifact.destination);
             let place = self.parts.install_root.join(&artifact.destination);
-            installed.is_ok_and(|there| there == Some(release.id())) && place.exists()
+            installed == Some(&release.id()) && place.exists()
         };
         let mut artifacts = artifacts_for(release, &self.facts).peekable();
         artifacts.peek().is_some() && artifacts.all(in_place)
@@ -195,11 +219,11 @@ impl Agent {
             }
         }
         if !self.is_under_way() {
-            self.look_again();
             // What stood in the way of a release may have been removed.
-            if self.places() != self.facts.in_place {
-                self.is_stale = true;
-            }
+            let places = self.places();
+            self.is_stale |= places != self.facts.in_place;
+            self.facts.in_place = places;
+            self.look_again();
         }
         self.purge().await;
         for content in std::mem::take(&mut self.stopped) {

@@ -2,7 +2,7 @@
 
 use super::Agent;
 use super::work::Work;
-use samara_protocol::document::{Release, ReleaseState};
+use samara_protocol::document::{Artifact, ArtifactKind, Release, ReleaseState};
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{Input, State, Step};
 use samara_protocol::rollout::share_a_destination;
@@ -33,6 +33,9 @@ pub struct RollBack {
     pub to: Option<DocumentId>,
     /// What comes back, for people.
     pub to_name: String,
+    /// Scripts of what goes that have no undo: what they did stays.
+    #[serde(default)]
+    pub not_undone: Vec<String>,
 }
 
 impl Agent {
@@ -81,7 +84,8 @@ impl Agent {
                 aside.reason
             ));
         }
-        let begun = RollBack { release: id, name, to: Some(to.id()), to_name: name_of(to) };
+        let not_undone = without_undo(&work.subject.artifacts);
+        let begun = RollBack { release: id, name, to: Some(to.id()), to_name: name_of(to), not_undone };
         if let Some(other) = self.about_to_be_placed(id) {
             return Err(format!(
                 "{} is {}: try again when it has ended",
@@ -135,11 +139,19 @@ impl Agent {
         let release = self.documents.releases.get(&id).cloned().ok_or_else(missing)?;
         let row = self.rows.get(&id).cloned().ok_or_else(missing)?;
         self.take_up(id, Release::clone(&release), &row, true);
-        let name = name_of(&release);
+        let (name, not_undone) = (name_of(&release), without_undo(&release.artifacts));
         self.tell(id, Input::ByHand);
         self.is_stale = true;
-        Ok(RollBack { release: id, name, to: None, to_name: "what was there before".into() })
+        Ok(RollBack { release: id, name, to: None, to_name: "what was there before".into(), not_undone })
     }
+}
+
+/// Scripts that cannot take back what they did.
+fn without_undo(artifacts: &[Artifact]) -> Vec<String> {
+    let scripts = artifacts.iter().filter(|artifact| artifact.kind == ArtifactKind::Script);
+    let stays =
+        scripts.filter(|artifact| artifact.script.as_ref().is_none_or(|script| script.undo.is_none()));
+    stays.map(|artifact| artifact.name.clone()).collect()
 }
 
 /// For people.

@@ -99,6 +99,7 @@ impl Agent {
             activated_ms: work.activated_ms,
             rollout: work.rollout,
             release: None,
+            surplus: work.subject.surplus.clone(),
         };
         let bad = record.is_bad().then(|| self.mark(*id, record));
         let (state, subject, lines) = (self.parts.state.clone(), work.subject.clone(), self.lines.clone());

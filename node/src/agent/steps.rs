@@ -7,7 +7,7 @@ use crate::health::{self, Device};
 use crate::hook::{self, Outcome};
 use crate::mesh::store::{Store, StoreError};
 use crate::process::Ending;
-use crate::state::State;
+use crate::state::{State, Surplus};
 use samara_protocol::document::{Artifact, Hook, HookStep, RETRY_LATER};
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::install::{Space, Step};
@@ -85,6 +85,11 @@ impl Job {
         let (site, artifacts) = (self.site(), &self.subject.artifacts);
         match step {
             Step::Check => self.check(&site)?,
+            Step::Stage(index) | Step::Activate(index) | Step::Undo(index) | Step::Commit(index)
+                if index >= artifacts.len() =>
+            {
+                self.run_surplus(step, &self.subject.surplus[index - artifacts.len()])?;
+            }
             Step::Stage(index) => return self.stage(&site, &artifacts[index]),
             Step::Activate(index) => handler::activate(&site, &artifacts[index])?,
             Step::Undo(index) => self.undo(&site, &artifacts[index])?,
@@ -107,12 +112,29 @@ impl Job {
         Ok(handler::stage(site, artifact)?.bytes_written)
     }
 
-    /// What an undo finds not committed goes back by itself. What is committed leaves its predecessor beside it; where
-    /// there was none it stays.
+    /// A step about an artifact that is not of the release, and goes.
+    fn run_surplus(&self, step: Step, gone: &Surplus) -> Result<(), InstallError> {
+        let site = self.site_of(gone);
+        match step {
+            Step::Activate(_) => handler::take_away(&site, &gone.artifact, gone.is_restored),
+            Step::Commit(_) => handler::forget(&site, &gone.artifact),
+            // Nothing is staged; what was left of another try is taken back.
+            _ => handler::put_back(&site, &gone.artifact),
+        }
+    }
+
+    fn site_of<'a>(&'a self, gone: &'a Surplus) -> Site<'a> {
+        let version_before = &self.subject.release.version;
+        Site { release: gone.release, version: &gone.version, version_before, ..self.site() }
+    }
+
+    /// What is not committed goes back by itself; what is committed gives way to what was there before.
     fn undo(&self, site: &Site, artifact: &Artifact) -> Result<(), StepError> {
-        handler::undo(site, artifact)?;
-        let before = self.back_to.as_ref().and_then(|before| before.get(&artifact.destination));
-        Ok(before.map_or(Ok(()), |before| handler::bring_back(site, before))?)
+        let undone = match &self.back_to {
+            None => handler::undo(site, artifact),
+            Some(before) => handler::give_back(site, artifact, before.get(&artifact.destination)),
+        };
+        undone.map_err(StepError::from)
     }
 
     /// T18 once more, at the last moment, from what is on disk.
@@ -177,10 +199,12 @@ impl Job {
         Ok(())
     }
 
-    /// Whether every artifact of the release is what is in place.
+    /// Whether every artifact of the release is what is in place, and nothing else of its channel.
     pub(super) fn is_all_new(&self) -> bool {
         let site = self.site();
+        let is_gone = |gone: &Surplus| handler::is_taken_away(&self.site_of(gone), &gone.artifact);
         self.subject.artifacts.iter().all(|artifact| handler::evidence(&site, artifact) == Evidence::New)
+            && self.subject.surplus.iter().all(is_gone)
     }
 
     /// Room at the install root; room for the contents is the store's own concern when it opens them.

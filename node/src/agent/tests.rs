@@ -1,5 +1,7 @@
 //! The agent alone: documents and contents are put before it, the mesh has ended.
 
+mod back;
+
 use super::*;
 use crate::fixture::{SITE, key, public, release, rollout, root, signed};
 use crate::mesh::store::{StoreError, StoreOptions};
@@ -35,7 +37,14 @@ fn put_in_place(state: &State, destinations: &[&str], release: &Verified<Release
         cuts: 0,
         fault: None,
     };
-    let row = Row { record, at: 0, activated_ms: 0, rollout: DocumentId([0; 32]), release: None };
+    let row = Row {
+        record,
+        at: 0,
+        activated_ms: 0,
+        rollout: DocumentId([0; 32]),
+        release: None,
+        surplus: Vec::new(),
+    };
     let destinations: Vec<_> = destinations.iter().map(|d| (*d).to_owned()).collect();
     let id = release.id();
     let transition = Transition { id, release, destinations: &destinations, row, bad: None, lines: &[] };

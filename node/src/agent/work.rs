@@ -1,9 +1,10 @@
 //! The work on one release: what it needs, and the machine that says what is done next.
 
 use super::local::name_of;
-use samara_protocol::document::{Artifact, BlobRef, Hook, Release};
+use crate::state::Surplus;
+use samara_protocol::document::{Artifact, ArtifactKind, BlobRef, Hook, Release};
 use samara_protocol::id::{ContentHash, DocumentId};
-use samara_protocol::install::{Install, State};
+use samara_protocol::install::{Install, Plan, State};
 use samara_protocol::rollout::{Facts, artifacts_for, blobs_for, hooks_for};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,14 +18,34 @@ pub(super) struct Subject {
     pub(super) artifacts: Vec<Artifact>,
     pub(super) hooks: Vec<Hook>,
     pub(super) destinations: Vec<String>,
+    /// What it takes away, after its own artifacts.
+    pub(super) surplus: Vec<Surplus>,
 }
 
 impl Subject {
-    pub(super) fn new(id: DocumentId, release: Release, facts: &Facts) -> Self {
+    pub(super) fn new(id: DocumentId, release: Release, facts: &Facts, surplus: Vec<Surplus>) -> Self {
         let artifacts: Vec<_> = artifacts_for(&release, facts).cloned().collect();
         let hooks = hooks_for(&release, facts).cloned().collect();
         let destinations = artifacts.iter().map(|artifact| artifact.destination.clone()).collect();
-        Self { id, artifacts, hooks, destinations, release }
+        Self { id, artifacts, hooks, destinations, release, surplus }
+    }
+
+    /// What its install asks of a machine.
+    pub(super) fn plan(&self, facts: &Facts) -> Plan {
+        let plan = Plan::of(&self.release, facts);
+        Plan { artifacts: plan.artifacts + self.surplus.len(), ..plan }
+    }
+
+    /// The contents that it needs. What takes a script back is one of the release that brought it.
+    fn blobs(&self, facts: &Facts) -> Vec<BlobRef> {
+        let scripts = self.surplus.iter().filter(|gone| gone.artifact.kind == ArtifactKind::Script);
+        let mut blobs = blobs_for(&self.release, facts);
+        for blob in scripts.flat_map(|gone| gone.artifact.blobs()) {
+            if !blobs.iter().any(|known| known.content == blob.content) {
+                blobs.push(blob);
+            }
+        }
+        blobs
     }
 
     /// For people.
@@ -60,7 +81,7 @@ pub(super) struct Work {
 impl Work {
     pub(super) fn new(subject: Subject, rollout: DocumentId, machine: Install, facts: &Facts) -> Self {
         Self {
-            blobs: blobs_for(&subject.release, facts),
+            blobs: subject.blobs(facts),
             subject: Arc::new(subject),
             rollout,
             sealed: BTreeSet::new(),

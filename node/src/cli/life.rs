@@ -17,7 +17,10 @@ pub(super) fn explain(arg: &ConfigArg, json: bool) -> Outcome {
 pub(super) fn roll_back(arg: &ConfigArg, release: Option<DocumentId>, json: bool) -> Outcome {
     let config = load(arg)?;
     let begun = runtime()?.block_on(client::roll_back(&config.socket(), release)).map_err(failed)?;
-    let text = format!("{} goes, {} comes back: see samara-node explain", begun.name, begun.to_name);
+    let mut text = format!("{} goes, {} comes back: see samara-node explain", begun.name, begun.to_name);
+    for script in &begun.not_undone {
+        text.push_str(&format!("\nwhat the script {script} did stays: the release has no undo for it"));
+    }
     print(&if json { serde_json::to_string(&begun).unwrap_or_default() } else { text })
 }
 

@@ -67,6 +67,33 @@ impl Handler for BinaryHandler {
         switch::undo(place).map_err(place.disk())?;
         restart_marked(site, artifact, place)
     }
+
+    fn take_away(
+        &self,
+        site: &Site,
+        artifact: &Artifact,
+        place: &Place,
+        is_restored: bool,
+    ) -> Result<(), InstallError> {
+        mark(artifact, place)?;
+        switch::give_way(place, is_restored).map_err(place.disk())?;
+        restart_marked(site, artifact, place)
+    }
+
+    fn give_way(
+        &self,
+        site: &Site,
+        artifact: &Artifact,
+        before: Option<&Artifact>,
+        place: &Place,
+    ) -> Result<(), InstallError> {
+        let runs = before.filter(|before| before.kind == artifact.kind).unwrap_or(artifact);
+        if place.exists(place.name()) && !switch::is_given_back(place, site.release) {
+            mark(runs, place)?;
+        }
+        switch::give_back(place, site.release, before.is_some()).map_err(place.disk())?;
+        restart_marked(site, runs, place)
+    }
 }
 
 /// A cut between the switch and the restart must not leave the old version running.

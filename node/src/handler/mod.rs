@@ -106,6 +106,33 @@ trait Handler: Sync {
         switch::undo(place).map_err(place.disk())
     }
 
+    /// Goes although it is committed; see [`give_back`].
+    fn give_way(
+        &self,
+        site: &Site,
+        _: &Artifact,
+        before: Option<&Artifact>,
+        place: &Place,
+    ) -> Result<(), InstallError> {
+        switch::give_back(place, site.release, before.is_some()).map_err(place.disk())
+    }
+
+    /// Takes a committed artifact away, and the previous version comes back if it `is_restored`; see [`take_away`].
+    fn take_away(
+        &self,
+        _: &Site,
+        _: &Artifact,
+        place: &Place,
+        is_restored: bool,
+    ) -> Result<(), InstallError> {
+        switch::give_way(place, is_restored).map_err(place.disk())
+    }
+
+    /// Takes that back.
+    fn put_back(&self, site: &Site, artifact: &Artifact, place: &Place) -> Result<(), InstallError> {
+        self.undo(site, artifact, place)
+    }
+
     /// The switch alone; done already if nothing is staged and the destination is as it should be.
     fn switch(&self, site: &Site, artifact: &Artifact, place: &Place) -> Result<(), InstallError> {
         if switch::is_staged(place) {
@@ -180,19 +207,66 @@ pub fn commit(site: &Site, artifact: &Artifact) -> Result<(), InstallError> {
     switch::commit(&place).map_err(place.disk())
 }
 
-/// Puts the previous version back into its place although what replaced it is committed: `artifact` is what that
-/// version was of. What is in place becomes the previous version.
-pub fn bring_back(site: &Site, artifact: &Artifact) -> Result<(), InstallError> {
-    let place = Place::make(site.root, &artifact.destination)?;
-    let is_begun = switch::is_staged(&place) || switch::is_kept(&place);
-    if !is_begun && handler(artifact).is_in_place(site, &place, artifact) {
-        return Ok(());
+/// Puts what was there before an artifact back although the artifact is committed. `before` is the artifact of the
+/// release that was in place then; `None`: no release had anything there, so that what was there comes back, or there is
+/// nothing again.
+pub fn give_back(site: &Site, artifact: &Artifact, before: Option<&Artifact>) -> Result<(), InstallError> {
+    let place = match (Place::find(site.root, &artifact.destination)?, before) {
+        (Some(place), _) => place,
+        (None, Some(_)) => Place::make(site.root, &artifact.destination)?,
+        (None, None) => return Ok(()),
+    };
+    if !switch::is_given_back(&place, site.release) {
+        // One that was cut begins anew.
+        undo(site, artifact)?;
+        // The record of a script names a release, and never the one that goes.
+        let known = before.filter(|before| before.kind != ArtifactKind::Script);
+        if known.is_some_and(|before| handler(before).is_in_place(site, &place, before)) {
+            return Ok(());
+        }
     }
-    if !is_begun {
-        switch::stage_previous(&place).map_err(place.disk())?;
+    handler(artifact).give_way(site, artifact, before, &place)
+}
+
+/// Whether something was in place at a destination before the last commit there.
+pub fn has_previous(root: &Path, destination: &str) -> bool {
+    Place::find(root, destination).ok().flatten().is_some_and(|place| switch::has_previous(&place))
+}
+
+/// Takes a committed artifact away, as a part of a release that has none there: what was there before it comes back if it
+/// `is_restored`, else there is nothing. [`put_back`] takes it back until [`forget`] makes it final.
+pub fn take_away(site: &Site, artifact: &Artifact, is_restored: bool) -> Result<(), InstallError> {
+    match Place::find(site.root, &artifact.destination)? {
+        Some(place) if !is_gone(site, artifact, &place) => {
+            handler(artifact).take_away(site, artifact, &place, is_restored)
+        }
+        _ => Ok(()),
     }
-    handler(artifact).activate(site, artifact, &place)?;
-    switch::commit(&place).map_err(place.disk())
+}
+
+/// Whether a [`take_away`] is done, or somebody else has done it.
+pub fn is_taken_away(site: &Site, artifact: &Artifact) -> bool {
+    let place = Place::find(site.root, &artifact.destination).ok().flatten();
+    place.is_none_or(|place| is_gone(site, artifact, &place))
+}
+
+fn is_gone(site: &Site, artifact: &Artifact, place: &Place) -> bool {
+    match switch::is_kept(place) {
+        true => switch::is_switched(place),
+        false => !handler(artifact).is_in_place(site, place, artifact),
+    }
+}
+
+/// Takes a [`take_away`] back, wherever it was cut.
+pub fn put_back(site: &Site, artifact: &Artifact) -> Result<(), InstallError> {
+    let Some(place) = Place::find(site.root, &artifact.destination)? else { return Ok(()) };
+    handler(artifact).put_back(site, artifact, &place)
+}
+
+/// What was taken away does not come back.
+pub fn forget(site: &Site, artifact: &Artifact) -> Result<(), InstallError> {
+    let Some(place) = Place::find(site.root, &artifact.destination)? else { return Ok(()) };
+    switch::forget(&place).map_err(place.disk())
 }
 
 /// What is in place, read from the disk.

@@ -27,6 +27,8 @@ pub(super) const KEPT: &str = ".samara-kept";
 pub(super) const PREVIOUS: &str = ".samara-previous";
 /// Suffix of the mark that what runs a program must be restarted.
 pub(super) const RESTART: &str = ".samara-restart";
+/// Suffix of the name of the release whose version gave way, though committed, to the one in place.
+pub(super) const BACK: &str = ".samara-back";
 /// With what all names of Samara's own beside a destination begin.
 pub(super) const OWN: &str = ".samara";
 /// Suffixes of a version, followed by its hash. Versions of one hash can lie beside each other: the previous one, as its

@@ -52,12 +52,59 @@ impl Handler for ScriptHandler {
     }
 
     fn undo(&self, site: &Site, artifact: &Artifact, place: &Place) -> Result<(), InstallError> {
-        if switch::is_kept(place)
-            && let Some(data) = artifact.script.as_ref().and_then(|script| script.undo)
-        {
-            call(site, artifact, &data, "undo")?;
+        if switch::is_kept(place) {
+            call_undo(site, artifact)?;
         }
         switch::undo(place).map_err(place.disk())
+    }
+
+    fn take_away(
+        &self,
+        site: &Site,
+        artifact: &Artifact,
+        place: &Place,
+        is_restored: bool,
+    ) -> Result<(), InstallError> {
+        // From here on what the script did may be gone: it runs again if it must stay.
+        switch::keep(place).map_err(place.disk())?;
+        call_undo(site, artifact)?;
+        switch::give_way(place, is_restored).map_err(place.disk())
+    }
+
+    fn put_back(&self, site: &Site, artifact: &Artifact, place: &Place) -> Result<(), InstallError> {
+        if switch::is_kept(place) && undo_of(artifact).is_some() {
+            call(site, artifact, single(artifact)?, "script")?;
+        }
+        switch::undo(place).map_err(place.disk())
+    }
+
+    /// The record of the release before comes back without its script, which ran long ago.
+    fn give_way(
+        &self,
+        site: &Site,
+        artifact: &Artifact,
+        before: Option<&Artifact>,
+        place: &Place,
+    ) -> Result<(), InstallError> {
+        if self.is_in_place(site, place, artifact) {
+            call_undo(site, artifact)?;
+        }
+        switch::give_back(place, site.release, before.is_some()).map_err(place.disk())
+    }
+}
+
+fn undo_of(artifact: &Artifact) -> Option<BlobRef> {
+    artifact.script.as_ref().and_then(|script| script.undo)
+}
+
+/// Takes back what the script did, or says that this stays.
+fn call_undo(site: &Site, artifact: &Artifact) -> Result<(), InstallError> {
+    match undo_of(artifact) {
+        Some(data) => call(site, artifact, &data, "undo").map(drop),
+        None => {
+            tracing::warn!(artifact = artifact.name, "the script has no undo: what it did stays");
+            Ok(())
+        }
     }
 }
 

@@ -11,15 +11,22 @@
 //! undo, instead of 3
 //!   3. rename     B     -    -       A       exactly what was there
 //! ```
+//! A committed version goes by the same steps: what was there before it is staged under a second name, and between 2 and 3
+//! `back` is written, which names the release that went. Where nothing was there before, the version gets its second name,
+//! and then DEST and that name are removed.
+//!
 //! Where nothing was in place, `kept` is a link to [`NOTHING`], and undo removes DEST. What a crash leaves says itself
 //! how far it came: without `kept` nothing is under way; `kept` that is what is in place stands before 2; any other
 //! `kept` after it.
 
-use super::place::{KEPT, NEW, PART, PREVIOUS, Place, RESTART};
-use std::io;
+use super::place::{BACK, KEPT, NEW, PART, PREVIOUS, Place, RESTART};
+use samara_protocol::id::DocumentId;
+use std::io::{self, Write as _};
 
 /// What `kept` links to where nothing was in place.
 const NOTHING: &str = ".samara-nothing";
+/// `back` holds the id of a release.
+const BACK_BYTES_MAX: u64 = 64;
 
 /// Whether something whole waits to be activated.
 pub(super) fn is_staged(place: &Place) -> bool {
@@ -61,14 +68,62 @@ pub(super) fn activate(place: &Place) -> io::Result<()> {
     place.sync()
 }
 
-/// Gives the previous version a name as if it had been staged.
-pub(super) fn stage_previous(place: &Place) -> io::Result<()> {
-    place.link(&place.beside(PREVIOUS), &place.beside(NEW))?;
+/// Puts the previous version into the place of the committed one of a release, which becomes the previous version; where
+/// there is none and none `is_wanted` it leaves nothing in place. It may be repeated when it is done. One that was cut
+/// before `back` names the release must be undone first.
+pub(super) fn give_back(place: &Place, release: DocumentId, is_wanted: bool) -> io::Result<()> {
+    let is_restored = is_wanted || has_previous(place);
+    if is_given_back(place, release) || !is_restored && !place.exists(place.name()) {
+        return forget(place);
+    }
+    give_way(place, is_restored)?;
+    if is_restored {
+        // The versions do not tell which of them is to be in place.
+        let back = place.beside(BACK);
+        place.remove(&back)?;
+        let mut file = place.create_file(&back)?;
+        file.write_all(release.to_string().as_bytes())?;
+        place.sync_file(&file, &back)?;
+        place.sync()?;
+    }
+    forget(place)
+}
+
+/// Whether the version of a release gave way to the previous one, but for the last steps.
+pub(super) fn is_given_back(place: &Place, release: DocumentId) -> bool {
+    place.read(&place.beside(BACK), BACK_BYTES_MAX).is_ok_and(|name| name == release.to_string().as_bytes())
+}
+
+/// Whether there was something before the last commit.
+pub(super) fn has_previous(place: &Place) -> bool {
+    place.exists(&place.beside(PREVIOUS))
+}
+
+/// The first half: the previous version is in place, or nothing. [`undo`] takes it back.
+pub(super) fn give_way(place: &Place, is_restored: bool) -> io::Result<()> {
+    if is_restored {
+        place.link(&place.beside(PREVIOUS), &place.beside(NEW))?;
+        place.sync()?;
+        return activate(place);
+    }
+    keep(place)?;
+    place.remove(place.name())?;
     place.sync()
+}
+
+/// The second half: there is no way back.
+pub(super) fn forget(place: &Place) -> io::Result<()> {
+    if place.exists(place.name()) {
+        return commit(place);
+    }
+    place.remove(&place.beside(KEPT))?;
+    place.sync()?;
+    forget_unnamed(place)
 }
 
 /// Puts back what was in place before the activation, and removes all that was staged.
 pub(super) fn undo(place: &Place) -> io::Result<()> {
+    place.remove(&place.beside(BACK))?;
     place.remove(&place.beside(NEW))?;
     place.remove(&place.beside(PART))?;
     let kept = place.beside(KEPT);
@@ -103,7 +158,7 @@ fn keeps_nothing(place: &Place) -> bool {
 
 /// Removes the versions that no name stands for.
 fn forget_unnamed(place: &Place) -> io::Result<()> {
-    let named = [NEW, KEPT, PREVIOUS, RESTART].map(|suffix| place.beside(suffix));
+    let named = [NEW, KEPT, PREVIOUS, RESTART, BACK].map(|suffix| place.beside(suffix));
     let links = named.iter().map(String::as_str).chain([place.name()]);
     let used: Vec<String> = links.filter_map(|name| place.version_at(name)).collect();
     let names = place.own_names()?;

@@ -7,7 +7,7 @@
 use super::log::{LogLine, append};
 use super::{INSTALLED, State, StateError, VALUES, by_destination, keep_marks, marks_in, unreadable};
 use redb::{ReadableTableMetadata as _, Table, TableDefinition, WriteTransaction};
-use samara_protocol::document::Release;
+use samara_protocol::document::{Artifact, Release};
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{Effect, Record};
 use samara_protocol::rollout::BadMark;
@@ -43,6 +43,22 @@ pub struct Row {
     /// The release itself, while it is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
+    /// What it takes away, while it is under way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub surplus: Vec<Surplus>,
+}
+
+/// An artifact of a later release, where the earlier one that comes back has none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Surplus {
+    /// The later release.
+    pub release: DocumentId,
+    /// Its version.
+    pub version: String,
+    /// What is taken away.
+    pub artifact: Artifact,
+    /// Whether something was there before that no release had brought: it comes back.
+    pub is_restored: bool,
 }
 
 /// A transition and what follows from it.
@@ -80,7 +96,9 @@ impl State {
                 transaction.open_table(BAD)?.insert(&id.0, mark.as_slice())?;
             }
             let is_under_way = row.record.state.is_under_way();
-            let row = Row { release: is_under_way.then(|| (*release).clone()), ..row.clone() };
+            let release = is_under_way.then(|| (*release).clone());
+            let surplus = if is_under_way { row.surplus.clone() } else { Vec::new() };
+            let row = Row { release, surplus, ..row.clone() };
             let row = serde_json::to_vec(&row).map_err(unreadable)?;
             transaction.open_table(JOURNAL)?.insert(&id.0, row.as_slice())?;
             forget_oldest(transaction)?;
@@ -114,12 +132,18 @@ fn place(transaction: &WriteTransaction, transition: &Transition<'_>) -> Result<
     let mut installed = transaction.open_table(INSTALLED)?;
     let mut previous = transaction.open_table(PREVIOUS)?;
     let mut earlier = transaction.open_table(EARLIER)?;
-    for destination in transition.destinations.iter().map(String::as_str) {
+    let surplus: Vec<_> =
+        transition.row.surplus.iter().map(|gone| gone.artifact.destination.as_str()).collect();
+    for destination in transition.destinations.iter().map(String::as_str).chain(surplus.iter().copied()) {
         match transition.row.record.effect() {
             Effect::None => {}
             Effect::Begin => {
                 shift(&mut previous, &mut earlier, destination)?;
                 shift(&mut installed, &mut previous, destination)?;
+            }
+            Effect::Keep if surplus.contains(&destination) => {
+                previous.remove(destination)?;
+                earlier.remove(destination)?;
             }
             Effect::Keep => {
                 installed.insert(destination, &transition.id.0)?;

@@ -17,7 +17,7 @@ mod site;
 mod tests;
 
 pub use error::StateError;
-pub use journal::{Row, Transition};
+pub use journal::{Row, Surplus, Transition};
 pub use log::{LINES_MAX, Linked, Log, LogHead, LogLine};
 
 use handle::Handle;

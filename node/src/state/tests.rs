@@ -1,5 +1,7 @@
 //! What survives a reopening, what never falls, and what is said of a file that is damaged.
 
+mod cuts;
+
 use super::*;
 use crate::fixture::{SITE, public, release, root, signed};
 use proptest::prelude::*;
@@ -159,7 +161,7 @@ fn go(state: &State, release: &Verified<Release>, destinations: &[&str], from: S
         id: release.id(),
         release,
         destinations: &destinations.iter().map(|d| (*d).to_owned()).collect::<Vec<_>>(),
-        row: Row { record, at, activated_ms: 0, rollout, release: None },
+        row: Row { record, at, activated_ms: 0, rollout, release: None, surplus: Vec::new() },
         bad,
         lines: &[line],
     };

@@ -42,6 +42,8 @@ pub struct Install {
     pub(super) trial: Trial,
     /// Failures in a row, for the back-off.
     failures: u32,
+    /// How often its bytes turned out damaged since the last install.
+    pub(super) losses: u32,
     /// Room that it lacks.
     lacks: Option<(u64, u64)>,
     /// The record on which all else waits.
@@ -79,6 +81,7 @@ impl Install {
             is_stuck: false,
             trial: Trial::default(),
             failures: 0,
+            losses: 0,
             lacks: None,
             pending: None,
             records: 0,
@@ -200,7 +203,7 @@ impl Install {
         (self.timer, self.tries) = (None, 0);
         self.todo.clear();
         match to {
-            State::Installing => self.attempt += 1,
+            State::Installing => (self.attempt, self.losses) = (self.attempt + 1, 0),
             State::Checking if from.is_in_place() => (self.attempt, self.cuts, self.fault) = (0, 0, None),
             State::Committed => (self.fault, self.failures) = (None, 0),
             State::RollingBack => self.is_stuck = false,
@@ -371,7 +374,7 @@ impl Install {
         if self.state == State::Verifying || self.state.is_staged() {
             // What was decided meanwhile counts more.
             if self.leaving.is_none() {
-                self.leave(now, Event::Lost, None);
+                self.lose(now);
             }
         }
     }

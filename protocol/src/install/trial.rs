@@ -11,6 +11,8 @@ use crate::time::Timestamp;
 const LATER_MAX: u32 = 20;
 /// How often each artifact is tried to be kept, or brought back: some hour and a half, with the waits in between.
 const TRIES_MAX: u32 = 15;
+/// How often bytes that turned out damaged are fetched again without a wait.
+const LOSSES_MAX: u32 = 3;
 /// How often what stands beside a destination is tried to be removed; the next install does it anyway.
 const CLEAR_TRIES_MAX: u32 = 2;
 
@@ -55,13 +57,26 @@ impl Install {
                 let why = format!("{} asked for another time once too often", name_of(step));
                 self.on_failed(now, step, self.fault_of(FaultCode::Hook, Some(RETRY_LATER), why));
             }
-            Outcome::ContentLost if self.state == State::Verifying => self.leave(now, Event::Lost, None),
+            Outcome::ContentLost if self.state == State::Verifying => self.lose(now),
             Outcome::ContentLost => {
                 let why = "a content that it needs is damaged".to_owned();
                 self.on_failed(now, step, self.fault_of(FaultCode::Artifact, None, why));
             }
             Outcome::Failed(fault) => self.on_failed(now, step, Fault { phase: self.state, ..fault }),
         }
+    }
+
+    /// Its bytes are damaged, and fetched again: at once the first times, then after waits, for a disk that damages all
+    /// that it is given would be written to without end.
+    pub(super) fn lose(&mut self, now: Timestamp) {
+        self.losses += 1;
+        if self.losses <= LOSSES_MAX || self.state != State::Verifying {
+            return self.leave(now, Event::Lost, None);
+        }
+        let why =
+            format!("its bytes turn out damaged each time that they were fetched ({} times)", self.losses);
+        let fault = self.fault_of(FaultCode::Store, None, why);
+        self.leave(now, Event::Faulted, Some(fault));
     }
 
     fn on_done(&mut self, now: Timestamp) {

@@ -25,7 +25,7 @@ pub fn samara() -> Command {
 }
 
 /// The device's program. Its package has tests of its own, so that cargo builds it beside ours.
-fn node_program() -> PathBuf {
+pub fn node_program() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_samara")).with_file_name("samara-node");
     assert!(path.exists(), "{} is missing: run the tests of the whole workspace", path.display());
     path

@@ -3,9 +3,16 @@
 //! An install of `versions[n]` over those before it is cut at its first, second, ... point until one is whole. After
 //! each cut the state is looked at, and the install is repeated, replaced by another one, or taken back.
 
-use super::super::{Evidence, activate, commit, evidence, fuse, stage, undo};
+use super::super::{
+    Evidence, InstallError, Site, activate, commit, evidence, forget, fuse, give_back, is_taken_away,
+    put_back, stage, take_away, undo,
+};
 use super::fixture::{DEST, Version, listing, names, picture, scratch};
+use samara_protocol::document::Artifact;
 use std::path::Path;
+
+/// Three versions: what is there before (the first may be missing), and what is installed when power fails.
+pub type Story = [Option<Version>; 3];
 
 /// More points than any install here has.
 const POINTS_MAX: u32 = 100;
@@ -18,8 +25,8 @@ pub fn previous(root: &Path) -> Option<String> {
     picture(&root.join("opt/app.samara-previous"))
 }
 
-/// Three versions: what is there before (the first may be missing), and what is installed when power fails.
-pub fn stories() -> Vec<[Option<Version>; 3]> {
+/// What is installed in these tests.
+pub fn stories() -> Vec<Story> {
     let file = |text: &str| Some(Version::file(text));
     let tree = |text: &str| Some(Version::tree(text));
     vec![
@@ -46,10 +53,7 @@ pub fn stories() -> Vec<[Option<Version>; 3]> {
 }
 
 /// Runs `then` on what a crash at each point leaves, with old, new and before-old versions; returns the points.
-fn at_every_point(
-    [first, second, third]: &[Option<Version>; 3],
-    then: impl Fn(&Path, [Option<&Version>; 3]),
-) -> u32 {
+fn at_every_point([first, second, third]: &Story, then: impl Fn(&Path, [Option<&Version>; 3])) -> u32 {
     let new = third.as_ref().unwrap();
     for points in 0..POINTS_MAX {
         let dir = scratch();
@@ -137,110 +141,165 @@ fn another_version_after_a_crash_follows_what_was_committed_last() {
     }
 }
 
-/// The state of a whole install that is about to be committed or undone.
-fn activated([first, second, third]: &[Option<Version>; 3]) -> (tempfile::TempDir, String) {
+/// The disk before a step, and how it was before the newest version came.
+struct Before {
+    dir: tempfile::TempDir,
+    listing: String,
+}
+
+/// The versions before the newest are in place.
+fn installed(story: &Story) -> Before {
     let dir = scratch();
     std::fs::create_dir(dir.path().join("opt")).unwrap();
-    for version in [first, second].into_iter().flatten() {
+    for version in story[..2].iter().flatten() {
         version.install(dir.path()).unwrap();
     }
-    let before = listing(dir.path());
-    let new = third.as_ref().unwrap();
-    stage(&new.site(dir.path()), &new.artifact).unwrap();
-    activate(&new.site(dir.path()), &new.artifact).unwrap();
-    (dir, before)
+    let listing = listing(dir.path());
+    Before { dir, listing }
+}
+
+/// The newest version is about to be committed or undone.
+fn activated(story: &Story) -> Before {
+    let before = installed(story);
+    let new = story[2].as_ref().unwrap();
+    stage(&new.site(before.dir.path()), &new.artifact).unwrap();
+    activate(&new.site(before.dir.path()), &new.artifact).unwrap();
+    before
+}
+
+fn committed(story: &Story) -> Before {
+    let before = activated(story);
+    let new = story[2].as_ref().unwrap();
+    commit(&new.site(before.dir.path()), &new.artifact).unwrap();
+    before
+}
+
+/// Cuts a step of every story at its first, second, ... point until it is whole. Power is on again for `then`.
+fn at_every_cut(
+    before: impl Fn(&Story) -> Before,
+    step: impl Fn(&Site, &Story) -> Result<(), InstallError>,
+    then: impl Fn(&Site, &Story, &Before),
+) {
+    for story in stories() {
+        let is_whole = |points: u32| {
+            fuse::on(u32::MAX);
+            let before = before(&story);
+            let site = story[2].as_ref().unwrap().site(before.dir.path());
+            fuse::on(points);
+            let cut = step(&site, &story);
+            fuse::on(u32::MAX);
+            then(&site, &story, &before);
+            cut.is_ok()
+        };
+        assert!((0..POINTS_MAX).any(is_whole), "a step never ended");
+    }
+}
+
+fn new(story: &Story) -> &Artifact {
+    &story[2].as_ref().unwrap().artifact
+}
+
+fn looks(story: &Story) -> [Option<String>; 3] {
+    story.each_ref().map(|version| look(version.as_ref()))
+}
+
+fn place(site: &Site, story: &Story) -> Result<(), InstallError> {
+    stage(site, new(story))?;
+    activate(site, new(story))
 }
 
 #[test]
 fn what_is_undone_after_a_crash_at_any_point_leaves_exactly_what_was_there() {
-    for story in stories() {
-        let new = story[2].as_ref().unwrap();
-        for points in 0..POINTS_MAX {
-            let dir = scratch();
-            std::fs::create_dir(dir.path().join("opt")).unwrap();
-            for version in story[..2].iter().flatten() {
-                version.install(dir.path()).unwrap();
-            }
-            let before = listing(dir.path());
-            let site = new.site(dir.path());
-            fuse::on(points);
-            let cut = stage(&site, &new.artifact).and_then(|_| activate(&site, &new.artifact));
-            for _ in 0..2 {
-                fuse::on(u32::MAX);
-                undo(&site, &new.artifact).unwrap();
-                assert_eq!(listing(dir.path()), before);
-            }
-            if cut.is_ok() {
-                break;
-            }
+    at_every_cut(installed, place, |site, story, before| {
+        for _ in 0..2 {
+            undo(site, new(story)).unwrap();
+            assert_eq!(listing(site.root), before.listing);
         }
-    }
+    });
 }
 
 #[test]
 fn a_roll_back_that_is_cut_at_any_point_has_old_or_new_in_place_and_ends_when_it_is_repeated() {
-    for story in stories() {
-        for points in 0..POINTS_MAX {
-            let new = story[2].as_ref().unwrap();
-            let (dir, before) = activated(&story);
-            let site = new.site(dir.path());
-            fuse::on(points);
-            let cut = undo(&site, &new.artifact);
-            let there = active(dir.path());
-            let old = look(story[1].as_ref());
-            assert!(there == old || there == look(Some(new)), "{}", listing(dir.path()));
-            fuse::on(u32::MAX);
-            undo(&site, &new.artifact).unwrap();
-            assert_eq!(listing(dir.path()), before);
-            if cut.is_ok() {
-                break;
-            }
-        }
-    }
+    let back = |site: &Site, story: &Story| undo(site, new(story));
+    at_every_cut(activated, back, |site, story, before| {
+        let (there, [_, old, new_one]) = (active(site.root), looks(story));
+        assert!(there == old || there == new_one, "{}", listing(site.root));
+        undo(site, new(story)).unwrap();
+        assert_eq!(listing(site.root), before.listing);
+    });
 }
 
 #[test]
 fn a_commit_that_is_cut_at_any_point_never_leaves_the_new_version_and_ends_when_it_is_repeated() {
-    for story in stories() {
-        for points in 0..POINTS_MAX {
-            let new = story[2].as_ref().unwrap();
-            let (dir, _) = activated(&story);
-            let site = new.site(dir.path());
-            fuse::on(points);
-            let cut = commit(&site, &new.artifact);
-            assert_eq!(active(dir.path()), look(Some(new)));
-            assert_eq!(evidence(&site, &new.artifact), Evidence::New);
-            fuse::on(u32::MAX);
-            commit(&site, &new.artifact).unwrap();
-            let expected = (look(Some(new)), look(story[1].as_ref()));
-            assert_eq!((active(dir.path()), previous(dir.path())), expected);
-            if cut.is_ok() {
-                break;
-            }
-        }
-    }
+    let keep = |site: &Site, story: &Story| commit(site, new(story));
+    at_every_cut(activated, keep, |site, story, _| {
+        let [_, old, new_one] = looks(story);
+        assert_eq!(active(site.root), new_one);
+        assert_eq!(evidence(site, new(story)), Evidence::New);
+        commit(site, new(story)).unwrap();
+        assert_eq!((active(site.root), previous(site.root)), (new_one, old));
+    });
 }
 
 #[test]
 fn each_step_of_an_install_may_be_repeated_alone_after_it_was_cut() {
-    for story in stories() {
-        for points in 0..POINTS_MAX {
-            let new = story[2].as_ref().unwrap();
-            let (dir, before) = activated(&story);
-            let site = new.site(dir.path());
-            undo(&site, &new.artifact).unwrap();
-            assert_eq!(listing(dir.path()), before);
-            stage(&site, &new.artifact).unwrap();
-            fuse::on(points);
-            let cut = activate(&site, &new.artifact);
-            fuse::on(u32::MAX);
-            activate(&site, &new.artifact).unwrap();
-            assert_eq!(active(dir.path()), look(Some(new)));
-            undo(&site, &new.artifact).unwrap();
-            assert_eq!(listing(dir.path()), before);
-            if cut.is_ok() {
-                break;
-            }
+    let staged = |story: &Story| {
+        let before = installed(story);
+        let version = story[2].as_ref().unwrap();
+        stage(&version.site(before.dir.path()), new(story)).unwrap();
+        before
+    };
+    let switch = |site: &Site, story: &Story| activate(site, new(story));
+    at_every_cut(staged, switch, |site, story, before| {
+        activate(site, new(story)).unwrap();
+        assert_eq!(active(site.root), looks(story)[2]);
+        undo(site, new(story)).unwrap();
+        assert_eq!(listing(site.root), before.listing);
+    });
+}
+
+#[test]
+fn a_committed_version_that_gives_way_to_the_one_before_may_be_cut_at_any_point_and_repeated() {
+    let back = |site: &Site, story: &Story| {
+        give_back(site, new(story), story[1].as_ref().map(|version| &version.artifact))
+    };
+    at_every_cut(committed, back, |site, story, _| {
+        let (there, [_, old, new_one]) = (active(site.root), looks(story));
+        assert!(there == old || there == new_one, "{}", listing(site.root));
+        for _ in 0..2 {
+            back(site, story).unwrap();
+            assert_eq!(active(site.root), old, "{}", listing(site.root));
         }
+        let half = |name: &String| ["-part", "-new", "-kept"].iter().any(|end| name.ends_with(end));
+        assert!(!names(site.root).iter().any(half), "{}", listing(site.root));
+    });
+}
+
+#[test]
+fn a_committed_version_that_is_taken_away_is_back_or_gone_wherever_that_was_cut() {
+    for is_restored in [false, true] {
+        let has_something = |story: &Story| story[1].is_some() && is_restored;
+        let go = |site: &Site, story: &Story| take_away(site, new(story), has_something(story));
+        let expected = |story: &Story| looks(story)[1].clone().filter(|_| is_restored);
+        at_every_cut(committed, go, |site, story, _| {
+            let (there, [.., new_one]) = (active(site.root), looks(story));
+            assert!(there == new_one || there == expected(story), "{}", listing(site.root));
+            put_back(site, new(story)).unwrap();
+            assert_eq!((active(site.root), evidence(site, new(story))), (new_one, Evidence::New));
+            go(site, story).unwrap();
+            assert_eq!((active(site.root), is_taken_away(site, new(story))), (expected(story), true));
+            forget(site, new(story)).unwrap();
+        });
+        let gone = |story: &Story| {
+            let before = committed(story);
+            go(&story[2].as_ref().unwrap().site(before.dir.path()), story).unwrap();
+            before
+        };
+        let forget = |site: &Site, story: &Story| forget(site, new(story));
+        at_every_cut(gone, forget, |site, story, _| {
+            forget(site, story).unwrap();
+            assert_eq!(active(site.root), expected(story));
+            assert!(!names(site.root).iter().any(|name| name.ends_with("-kept")), "{}", listing(site.root));
+        });
     }
 }

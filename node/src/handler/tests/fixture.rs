@@ -48,7 +48,8 @@ impl Source for Memory {
         out: &mut dyn Write,
     ) -> Result<(), StoreError> {
         let (offset, len) = (offset as usize, len as usize);
-        let mut bytes = self.contents[&content][offset..offset + len].to_vec();
+        let whole = self.contents.get(&content).ok_or(StoreError::Damaged { group: 0 })?;
+        let mut bytes = whole[offset..offset + len].to_vec();
         let put = |out: &mut dyn Write, bytes: &[u8]| {
             let failed = |e: std::io::Error| StoreError::Io { path: "out".into(), message: e.to_string() };
             out.write_all(bytes).map_err(failed)

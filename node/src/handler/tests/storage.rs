@@ -7,15 +7,13 @@
 
 use super::super::fuse::{self, Change};
 use super::super::{InstallError, activate, commit, stage, undo};
-use super::crash::{active, look, previous, stories};
+use super::crash::{Story, active, look, previous, stories};
 use super::fixture::{Version, listing, scratch};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-
-type Story = [Option<Version>; 3];
 
 /// The versions before the step, and for `activated` the new one on top, not committed.
 fn before(story: &Story, is_activated: bool) -> tempfile::TempDir {

@@ -384,3 +384,42 @@ fn a_content_that_cannot_be_kept_is_tried_again_later() {
     assert_eq!(story.machine.fault().unwrap().code, FaultCode::Store);
     assert_eq!(story.pass(600), State::Verifying);
 }
+
+// S4
+#[test]
+fn waits_between_tries_grow_to_ten_minutes_and_no_further() {
+    let mut story = Story::new(plan(), wanted(1));
+    let fail = |step| Some(if step == Step::Stage(0) { Outcome::Failed(fault()) } else { Outcome::Done });
+    let mut waits = Vec::new();
+    for _ in 0..20 {
+        story.run(fail);
+        assert_eq!((story.machine.state(), story.machine.attempt()), (State::Failed, 0));
+        let at = story.machine.poll_timeout().unwrap();
+        waits.push(at.since(story.now).as_secs_f64());
+        story.now = at;
+        story.tell(Input::Tick);
+    }
+    for (n, wait) in waits.iter().enumerate() {
+        let full = (5.0 * 2_f64.powi(n as i32)).min(600.0);
+        assert!((full * 0.74..=full * 1.26).contains(wait), "wait {n}: {wait} s");
+    }
+    assert!(waits.windows(2).any(|pair| pair[0] > 400.0 && pair[0] != pair[1]), "without jitter");
+}
+
+// S4
+#[test]
+fn bytes_that_turn_out_damaged_each_time_are_fetched_at_once_three_times_and_after_waits_from_then_on() {
+    let mut story = Story::new(plan(), wanted(1));
+    let lose = |step| Some(if step == Step::Stage(0) { Outcome::ContentLost } else { Outcome::Done });
+    let stages = |steps: Vec<Step>| steps.into_iter().filter(|step| *step == Step::Stage(0)).count();
+    assert_eq!(stages(story.run(lose)), 4);
+    for _ in 0..5 {
+        assert_eq!(story.machine.state(), State::Failed);
+        assert_eq!(story.machine.fault().unwrap().code, FaultCode::Store);
+        story.pass(800);
+        assert_eq!(stages(story.run(lose)), 1);
+    }
+    story.pass(800);
+    story.run_well();
+    assert_eq!((story.machine.state(), story.machine.attempt()), (State::Testing, 1));
+}
