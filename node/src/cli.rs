@@ -5,6 +5,7 @@ mod life;
 use crate::api::{StatusView, client};
 use crate::config::{Config, LogFormat};
 use crate::daemon::{self, DaemonError, Ended};
+use crate::guard;
 use crate::mesh::Alarm;
 use crate::ready;
 use crate::state::identity;
@@ -20,7 +21,6 @@ const EXIT_CONFIGURATION: u8 = 3;
 const EXIT_STORAGE: u8 = 5;
 const EXIT_UNREACHABLE: u8 = 6;
 const EXIT_REFUSED: u8 = 7;
-const EXIT_REPLACED: u8 = 10;
 
 /// Samara's device daemon: joins its site's mesh, fetches, verifies, installs and shares signed releases.
 #[derive(Debug, Parser)]
@@ -155,6 +155,9 @@ fn load(arg: &ConfigArg) -> Result<Config, (u8, String)> {
 }
 
 fn run(arg: &ConfigArg) -> Outcome {
+    if !guard::tie() {
+        return Err((EXIT_FAILED, "samara-guard, which started this process, has ended".into()));
+    }
     let config = load(arg)?;
     init_log(&config)?;
     let is_json = config.log.format == LogFormat::Json;
@@ -165,7 +168,7 @@ fn run(arg: &ConfigArg) -> Outcome {
         signals.abort();
         match result {
             Ok(Ended::Told) => Ok(()),
-            Ok(Ended::Replaced) => Err((EXIT_REPLACED, String::new())),
+            Ok(Ended::Replaced) => Err((guard::EXIT_REPLACED, String::new())),
             Err(error) => Err(described(&error, is_json)),
         }
     })

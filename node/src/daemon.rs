@@ -6,6 +6,7 @@
 use crate::agent::{Agent, AgentParts, Inlets};
 use crate::api::{self, StatusView};
 use crate::config::Config;
+use crate::guard::{GivenUp, TrialFiles};
 use crate::hook;
 use crate::mesh::net::{NetError, NetOptions};
 use crate::mesh::store::{Store, StoreError, StoreOptions};
@@ -149,6 +150,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Ended, D
         install_root,
         private,
         restart: restart.clone(),
+        trials: TrialFiles::new(&config.data_dir),
+        given_up: GivenUp::heard(),
         local_rollback: config.install.local_rollback,
         mesh,
         store: store.clone(),

@@ -9,7 +9,7 @@ use crate::state::Row;
 use samara_protocol::document::{RETRY_LATER, Release, one_line};
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{
-    Action, Fault, FaultCode, Input, Install, Outcome, Plan, Space, State, Step, Verdict,
+    Action, Fault, FaultCode, Found, Input, Install, Outcome, Plan, Space, State, Step, Verdict,
 };
 use samara_protocol::rollout::artifacts_for;
 use samara_protocol::time::Timestamp;
@@ -158,6 +158,9 @@ impl Agent {
                 artifacts.map(|artifact| (artifact.destination.clone(), artifact.clone())).collect()
             }),
             activated_at: work.activated_at,
+            trial: work.machine.agent_trial(),
+            trials: self.parts.trials.clone(),
+            near: self.near,
         })
     }
 
@@ -203,26 +206,28 @@ impl Agent {
 
     /// After a start: what a cut left half-way goes on before anything else, whatever is decided of it now.
     pub(super) async fn resume(&mut self) {
+        self.answer_guard();
         let rows: Vec<_> = self.rows.iter().map(|(id, row)| (*id, row.clone())).collect();
         for (id, row) in rows.into_iter().filter(|(_, row)| row.record.state.is_under_way()) {
             let Some(release) = row.release.clone() else { continue };
             // What runs is looked at before the machine goes on.
-            self.take_up(id, release.clone(), &row, false);
+            self.take_up(id, release.clone(), &row, Found::Other);
             let is_new = match self.job(id) {
                 Some(job) => tokio::task::spawn_blocking(move || job.is_all_new()).await.unwrap_or(false),
                 None => false,
             };
-            tracing::warn!(target: "samara", event = "install_resumed", release = %id, state = %row.record.state, is_new, "an install was cut");
-            self.take_up(id, release, &row, is_new);
+            let found = self.found(id, is_new);
+            tracing::warn!(target: "samara", event = "install_resumed", release = %id, state = %row.record.state, ?found, "an install was cut");
+            self.take_up(id, release, &row, found);
             self.fetch(id).await;
         }
     }
 
     /// The work on a release as its row says that it stands.
-    pub(super) fn take_up(&mut self, id: DocumentId, release: Release, row: &Row, is_new: bool) {
+    pub(super) fn take_up(&mut self, id: DocumentId, release: Release, row: &Row, found: Found) {
         let plan = Plan::of(&release, &self.facts);
         let (now, seed) = (self.now(), self.seed_of(id));
-        let machine = Install::resume(plan, row.record.clone(), is_new, Verdict::Superseded, now, seed);
+        let machine = Install::resume(plan, row.record.clone(), found, Verdict::Superseded, now, seed);
         let subject = Subject::new(id, release, &self.facts);
         let work = Work::new(subject, row.rollout, machine, &self.facts);
         self.work.insert(id, Work { activated_at: row.activated_at, ..work });
@@ -242,6 +247,7 @@ impl StepError {
             Self::Install(_) => (FaultCode::Artifact, None),
             Self::Hook { exit, .. } => (FaultCode::Hook, *exit),
             Self::Health { exit, .. } => (FaultCode::Health, *exit),
+            Self::Agent { .. } => (FaultCode::Agent, None),
         };
         let why = one_line(&self.to_string(), WHY_BYTES_MAX);
         Fault { phase: State::Offered, code, exit, why }

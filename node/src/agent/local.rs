@@ -4,7 +4,7 @@ use super::Agent;
 use super::work::Work;
 use samara_protocol::document::Release;
 use samara_protocol::id::DocumentId;
-use samara_protocol::install::{Input, State};
+use samara_protocol::install::{Found, Input, State};
 use samara_protocol::trust::Verified;
 use std::collections::BTreeSet;
 use tokio::sync::oneshot;
@@ -97,7 +97,7 @@ impl Agent {
         let missing = || format!("release {id} is not known any more");
         let release = self.documents.releases.get(&id).cloned().ok_or_else(missing)?;
         let row = self.rows.get(&id).cloned().ok_or_else(missing)?;
-        self.take_up(id, Release::clone(&release), &row, true);
+        self.take_up(id, Release::clone(&release), &row, Found::New);
         let name = name_of(&release);
         self.tell(id, Input::ByHand);
         Ok(RollBack { release: id, name, to: None, to_name: "what was there before".into() })

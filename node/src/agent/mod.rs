@@ -11,6 +11,7 @@ mod record;
 mod report;
 mod standing;
 mod steps;
+mod successor;
 mod view;
 mod work;
 
@@ -18,6 +19,7 @@ pub use local::{Order, RollBack};
 pub use steps::StepResult;
 
 use crate::api::StatusView;
+use crate::guard::{GivenUp, TrialFiles};
 use crate::mesh::store::Store;
 use crate::mesh::{MeshEvent, MeshHandle};
 use crate::state::{LogLine, Row, State, StateError};
@@ -33,6 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use successor::Near;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +64,10 @@ pub struct AgentParts {
     pub private: PathBuf,
     /// Ends the daemon, so that its successor can be started.
     pub restart: CancellationToken,
+    /// Where the guard is told of a successor.
+    pub trials: TrialFiles,
+    /// A successor that the guard gave up.
+    pub given_up: Option<GivenUp>,
     /// Whether somebody at the device may bring the version before back.
     pub local_rollback: bool,
     /// The mesh.
@@ -111,6 +118,8 @@ pub struct Agent {
     /// Of which release a step runs.
     running: Option<DocumentId>,
     results: mpsc::Sender<StepResult>,
+    /// Neighbours when they were last looked at.
+    near: Near,
     /// Tells that the agent is to end.
     ending: Option<CancellationToken>,
     started: Instant,
@@ -141,6 +150,7 @@ impl Agent {
             turn: None,
             running: None,
             results: sender,
+            near: Near::default(),
             ending: None,
             started: Instant::now(),
         };

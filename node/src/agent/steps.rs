@@ -1,7 +1,9 @@
 //! One step of an install, on a thread that may wait: handlers, hooks and health checks, from contents that are sealed.
 
 use super::Agent;
+use super::successor::Near;
 use super::work::Subject;
+use crate::guard::TrialFiles;
 use crate::handler::{self, Evidence, InstallError, Site, Source};
 use crate::health::{self, Device};
 use crate::hook::{self, Outcome};
@@ -44,6 +46,9 @@ pub(super) enum StepError {
     /// It does not show that it works.
     #[error("{why}")]
     Health { exit: Option<i32>, why: String },
+    /// The new agent is not what the one before was.
+    #[error("{why}")]
+    Agent { why: String },
 }
 
 /// All that a step needs.
@@ -55,6 +60,12 @@ pub(super) struct Job {
     pub(super) state: Arc<State>,
     pub(super) version_before: String,
     pub(super) activated_at: u64,
+    /// Of a release that brings the agent: the number of this install, and how long it may be tested.
+    pub(super) trial: Option<(u32, Duration)>,
+    /// Where the guard is told of it.
+    pub(super) trials: TrialFiles,
+    /// Neighbours now.
+    pub(super) near: Near,
     /// Of a release that is committed and shall go all the same: what was in place before it, by destination.
     pub(super) back_to: Option<BTreeMap<String, Artifact>>,
 }
@@ -83,7 +94,10 @@ impl Job {
         match step {
             Step::Check => self.check(&site)?,
             Step::Stage(index) => return Ok(handler::stage(&site, &artifacts[index])?.bytes_written),
-            Step::Activate(index) => handler::activate(&site, &artifacts[index])?,
+            Step::Activate(index) => {
+                self.begin_trial(&site, &artifacts[index])?;
+                handler::activate(&site, &artifacts[index])?;
+            }
             Step::Undo(index) => self.undo(&site, &artifacts[index])?,
             Step::Commit(index) => handler::commit(&site, &artifacts[index])?,
             Step::Hook { step, index } => self.run_hook(&site, step, index)?,
@@ -135,6 +149,7 @@ impl Job {
 
     /// One round. What is only advised is said; the first thing required that fails ends the round.
     fn probe(&self, site: &Site) -> Result<(), StepError> {
+        self.check_rejoined()?;
         for index in 0..self.hooks(HookStep::Health).count() {
             match self.run_hook(site, HookStep::Health, index) {
                 Ok(()) => {}

@@ -71,6 +71,8 @@ fn parts(dir: &std::path::Path, store: Store, state: Arc<State>) -> AgentParts {
         install_root: dir.join("install"),
         private: dir.join("programs"),
         restart: CancellationToken::new(),
+        trials: TrialFiles::new(dir),
+        given_up: None,
         local_rollback: true,
         mesh: MeshHandle::ended(),
         store,

@@ -1,6 +1,7 @@
 //! The agent's state as the local API shows it.
 
 use super::Agent;
+use super::successor::Near;
 use super::work::Work;
 use crate::api::{NeighbourView, ReleaseView, StatusView};
 use crate::mesh::MeshView;
@@ -14,6 +15,7 @@ impl Agent {
     pub(super) async fn show_status(&mut self) {
         let contents = self.work.values().flat_map(|w| w.blobs.iter().map(|b| b.content)).collect();
         let Some(mesh) = self.parts.mesh.view(contents).await else { return };
+        self.near = Near::of(&mesh);
         let status = StatusView {
             uptime_seconds: self.started.elapsed().as_secs(),
             neighbours: mesh.neighbours.iter().map(|&peer| NeighbourView { peer }).collect(),

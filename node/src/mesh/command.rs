@@ -65,6 +65,8 @@ pub enum MeshEvent {
 pub struct MeshView {
     /// Admitted neighbours.
     pub neighbours: Vec<PeerId>,
+    /// How many of them are devices that stay, as far as one can know.
+    pub devices: usize,
     /// Per content: counters, and what each neighbour holds of it.
     pub swarms: BTreeMap<ContentHash, (SwarmStats, Vec<SwarmPeer>)>,
     /// Whether the operator's laptop may go.

@@ -283,6 +283,7 @@ impl Driver {
                 };
                 let _ = answer.send(MeshView {
                     neighbours: self.machine.neighbours(),
+                    devices: self.machine.devices_near(),
                     swarms: contents.iter().filter_map(of).collect(),
                     safe_to_leave: self.machine.is_safe_to_leave(),
                     alarms: self.alarms.view(Instant::now()),

@@ -108,6 +108,12 @@ impl Install {
         self.plan.restarts
     }
 
+    /// Its number among the installs of this release, and how long it may be tested, if it replaces the agent.
+    pub fn agent_trial(&self) -> Option<(u32, Duration)> {
+        let test = self.plan.test.filter(|_| self.plan.restarts)?;
+        Some((self.attempt, test.longest()))
+    }
+
     /// What holds it back where it stands, if something does.
     pub fn hold(&self) -> Option<&Hold> {
         match &self.verdict {
