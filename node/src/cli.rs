@@ -2,11 +2,12 @@
 
 mod life;
 
-use crate::api::{StatusView, client};
+use crate::api::{StatusView, StoreView, client};
 use crate::config::{Config, LogFormat};
 use crate::daemon::{self, DaemonError, Ended};
 use crate::guard;
 use crate::mesh::Alarm;
+use crate::mesh::store::bytes_used;
 use crate::ready;
 use crate::state::identity;
 use clap::{Parser, Subcommand};
@@ -204,7 +205,9 @@ fn show_identity(arg: &ConfigArg) -> Outcome {
 fn check(arg: &ConfigArg) -> Outcome {
     let config = load(arg)?;
     let ready = ready::check(&config).map_err(|e| (e.exit_code(), e.to_string()))?;
-    print(&format!("{} is usable; site {}", arg.config.display(), ready.trust.site()))
+    let store =
+        StoreView { bytes_used: bytes_used(&config.store_dir()), bytes_quota: config.store.quota_bytes() };
+    print(&format!("{} is usable; site {}; copies take {store}", arg.config.display(), ready.trust.site()))
 }
 
 fn print(text: &str) -> Outcome {
@@ -238,6 +241,7 @@ fn for_people(view: &StatusView) -> String {
         format!("neighbours  {}", view.neighbours.len()),
     ];
     lines.push(format!("now         {}", view.explanation.text));
+    lines.push(format!("store       {}", view.store));
     for release in &view.releases {
         let percent = (release.bytes_have * 100).checked_div(release.bytes_total).unwrap_or(100);
         let reason = if release.reason.is_empty() { String::new() } else { format!(": {}", release.reason) };

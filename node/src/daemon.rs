@@ -109,7 +109,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Ended, D
     let floors = ready.trust.marks().security_floors.clone();
     let store = Store::open(
         &config.data_dir.join("store"),
-        StoreOptions { reserve_free_bytes: config.store.reserve_free.0 },
+        StoreOptions {
+            reserve_free_bytes: config.store.reserve_free.0,
+            quota_bytes: config.store.quota_bytes(),
+        },
     )
     .await?;
     tracing::info!(target: "samara", event = "started", %device, %site, agent = crate::AGENT, "samara-node");

@@ -79,14 +79,14 @@ impl Agent {
         match action {
             Action::Record { id: record_id, record } => self.keep(id, record_id, record).await,
             Action::CheckSpace => {
-                let space = self.space_for(id).await;
+                let space = self.make_room(id).await;
                 self.tell(id, Input::Space(space));
             }
             Action::Fetch => self.fetch(id).await,
         }
     }
 
-    async fn space_for(&self, id: DocumentId) -> Space {
+    pub(super) async fn space_for(&self, id: DocumentId) -> Space {
         let Some(job) = self.job(id) else { return Space::Fits };
         tokio::task::spawn_blocking(move || job.space()).await.unwrap_or(Space::Fits)
     }
@@ -161,6 +161,7 @@ impl Agent {
             trial: work.machine.agent_trial(),
             trials: self.parts.trials.clone(),
             near: self.near,
+            contents: work.blobs.clone(),
         })
     }
 

@@ -3,6 +3,7 @@
 //! What is done next with a release its machine says ([`samara_protocol::install`]); here is what it is told, and how it
 //! is obeyed. One task owns all of it. It never stops the mesh: what fails here is said in status and report, and tried again.
 
+mod cache;
 mod drive;
 mod explain;
 mod fetch;
@@ -18,7 +19,7 @@ mod work;
 pub use local::{Order, RollBack};
 pub use steps::StepResult;
 
-use crate::api::StatusView;
+use crate::api::{StatusView, StoreView};
 use crate::guard::{GivenUp, TrialFiles};
 use crate::mesh::store::Store;
 use crate::mesh::{MeshEvent, MeshHandle};
@@ -120,6 +121,8 @@ pub struct Agent {
     results: mpsc::Sender<StepResult>,
     /// Neighbours when they were last looked at.
     near: Near,
+    /// What the store takes.
+    store_view: StoreView,
     /// Tells that the agent is to end.
     ending: Option<CancellationToken>,
     started: Instant,
@@ -151,6 +154,7 @@ impl Agent {
             running: None,
             results: sender,
             near: Near::default(),
+            store_view: StoreView::default(),
             ending: None,
             started: Instant::now(),
         };

@@ -7,10 +7,10 @@ use crate::guard::TrialFiles;
 use crate::handler::{self, Evidence, InstallError, Site, Source};
 use crate::health::{self, Device};
 use crate::hook::{self, Outcome};
-use crate::mesh::store::{Store, StoreError};
+use crate::mesh::store::{Store, StoreError, of_content};
 use crate::process::Ending;
 use crate::state::State;
-use samara_protocol::document::{Artifact, Hook, HookStep, RETRY_LATER};
+use samara_protocol::document::{Artifact, BlobRef, Hook, HookStep, RETRY_LATER};
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::install::{Space, Step};
 use std::collections::BTreeMap;
@@ -66,6 +66,8 @@ pub(super) struct Job {
     pub(super) trials: TrialFiles,
     /// Neighbours now.
     pub(super) near: Near,
+    /// Contents that it needs.
+    pub(super) contents: Vec<BlobRef>,
     /// Of a release that is committed and shall go all the same: what was in place before it, by destination.
     pub(super) back_to: Option<BTreeMap<String, Artifact>>,
 }
@@ -190,6 +192,10 @@ impl Job {
         let staged: u64 =
             self.subject.artifacts.iter().map(|artifact| handler::bytes_needed(&site, artifact)).sum();
         let needed = staged.saturating_add(self.subject.release.compatibility.free_bytes);
+        let contents = self.contents.iter().map(|blob| of_content(blob.size)).sum();
+        if let Some(capacity) = self.source.store.quota_bytes().filter(|quota| contents > *quota) {
+            return Space::Never { needed: contents, capacity };
+        }
         match room(&self.root) {
             Ok((_, capacity)) if needed > capacity => Space::Never { needed, capacity },
             Ok((available, _)) if needed > available => Space::Lacks { needed, available },

@@ -20,6 +20,7 @@ impl Agent {
             uptime_seconds: self.started.elapsed().as_secs(),
             neighbours: mesh.neighbours.iter().map(|&peer| NeighbourView { peer }).collect(),
             releases: self.release_views(&mesh),
+            store: self.store_view.clone(),
             alarms: mesh.alarms,
             explanation: self.explain(),
             ..StatusView::starting(self.parts.device, self.parts.site)

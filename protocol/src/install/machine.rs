@@ -355,7 +355,7 @@ impl Install {
             Space::Full => self.on_no_space(now, None),
             Space::Lacks { needed, available } => self.on_no_space(now, Some((needed, available))),
             Space::Never { needed, capacity } if !self.state.is_under_way() && !self.state.is_terminal() => {
-                let why = format!("it needs {needed} bytes, the disk has {capacity} in all");
+                let why = format!("it needs {needed} bytes, there is room for {capacity} in all");
                 let fault = self.fault_of(FaultCode::Space, None, why);
                 self.leave(now, Event::Refused, Some(fault));
             }

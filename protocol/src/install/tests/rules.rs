@@ -288,7 +288,7 @@ fn a_release_that_does_not_fit_waits_with_both_numbers_and_one_that_never_will_i
     assert!(machine.poll_timeout().unwrap() > at);
     machine.handle(at, Input::Space(Space::Never { needed: 9, capacity: 8 }));
     assert_eq!((machine.state(), machine.lacks()), (State::Rejected, None));
-    assert_eq!(machine.fault().unwrap().why, "it needs 9 bytes, the disk has 8 in all");
+    assert_eq!(machine.fault().unwrap().why, "it needs 9 bytes, there is room for 8 in all");
 }
 
 /// What follows from a record in a state and from what the file system says.
