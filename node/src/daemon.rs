@@ -16,7 +16,7 @@ use crate::state::{State, StateError, identity};
 use samara_protocol::mesh::MeshConfig;
 use samara_protocol::rollout::Facts;
 use samara_protocol::trust::Refusal;
-use samara_protocol::wire::{PROTOCOL_VERSION, ServeMode};
+use samara_protocol::wire::{FEATURE_PROBE, PROTOCOL_VERSION, ServeMode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -108,7 +108,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Ended, D
     let site = ready.trust.site();
     let floors = ready.trust.marks().security_floors.clone();
     let store = Store::open(
-        &config.data_dir.join("store"),
+        &config.store_dir(),
         StoreOptions {
             reserve_free_bytes: config.store.reserve_free.0,
             quota_bytes: config.store.quota_bytes(),
@@ -195,6 +195,7 @@ fn mesh_parts(
         },
         machine: MeshConfig {
             enrollment: enrollment.clone(),
+            features: vec![FEATURE_PROBE.into()],
             peers: config.mesh.peers.iter().map(ToString::to_string).collect(),
             neighbours_max: NEIGHBOURS_MAX.min(config.mesh.connections_max as usize),
             ..MeshConfig::new(me, trust.site(), crate::AGENT, ServeMode::Pull)

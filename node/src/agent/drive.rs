@@ -162,6 +162,7 @@ impl Agent {
             trials: self.parts.trials.clone(),
             near: self.near,
             contents: work.blobs.clone(),
+            mesh: self.parts.mesh.clone(),
         })
     }
 

@@ -7,6 +7,7 @@ use crate::guard::TrialFiles;
 use crate::handler::{self, Evidence, InstallError, Site, Source};
 use crate::health::{self, Device};
 use crate::hook::{self, Outcome};
+use crate::mesh::MeshHandle;
 use crate::mesh::store::{Store, StoreError, of_content};
 use crate::process::Ending;
 use crate::state::State;
@@ -66,6 +67,8 @@ pub(super) struct Job {
     pub(super) trials: TrialFiles,
     /// Neighbours now.
     pub(super) near: Near,
+    /// Who can tell whether this device can be reached.
+    pub(super) mesh: MeshHandle,
     /// Contents that it needs.
     pub(super) contents: Vec<BlobRef>,
     /// Of a release that is committed and shall go all the same: what was in place before it, by destination.
@@ -167,6 +170,7 @@ impl Job {
             root: self.root.clone(),
             variables: hook::variables(site, "", HookStep::Health.as_str()),
             activated_at: SystemTime::UNIX_EPOCH + Duration::from_secs(self.activated_at),
+            mesh: self.mesh.clone(),
         };
         let checks = self.subject.release.health.iter().flat_map(|health| &health.checks);
         for check in checks {

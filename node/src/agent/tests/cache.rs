@@ -58,7 +58,8 @@ async fn the_copy_of_the_release_before_gives_way_to_a_release_that_has_no_room_
     bench.install_next(2, &first).await;
     bench.install_next(3, b"two").await;
     assert_eq!(bench.contents().await, contents_of([&first, b"two"]));
-    let quota = bench.limit(4096).await;
+    // Half of what the third needs, records and all.
+    let quota = bench.limit(64 << 10).await;
     let id = bench.publish(14, release_of(4, &third), |_| ()).await;
     assert_eq!(bench.agent.work[&id].state(), Stands::Downloading, "{:?}", bench.standing_of(&id));
     assert_eq!(bench.contents().await, contents_of([&third, b"two"]));
