@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 const LENGTH: u64 = 64 << 20;
 /// The largest request, so that a piece of this size is one range.
 const PIECE_BYTES: u32 = 256 * 1024;
-const OPTIONS: StoreOptions = StoreOptions { reserve_free_bytes: 0 };
+const OPTIONS: StoreOptions = StoreOptions { reserve_free_bytes: 0, quota_bytes: None };
 
 /// A content whose ranges are known, and the store that holds all of it.
 struct Held {

@@ -2,10 +2,12 @@
 
 mod life;
 
-use crate::api::{StatusView, client};
+use crate::api::{StatusView, StoreView, client};
 use crate::config::{Config, LogFormat};
 use crate::daemon::{self, DaemonError, Ended};
+use crate::guard;
 use crate::mesh::Alarm;
+use crate::mesh::store::bytes_used;
 use crate::process;
 use crate::ready;
 use crate::state::identity;
@@ -21,7 +23,6 @@ const EXIT_CONFIGURATION: u8 = 3;
 const EXIT_STORAGE: u8 = 5;
 const EXIT_UNREACHABLE: u8 = 6;
 const EXIT_REFUSED: u8 = 7;
-const EXIT_REPLACED: u8 = 10;
 
 /// Samara's device daemon: joins its site's mesh, fetches, verifies, installs and shares signed releases.
 #[derive(Debug, Parser)]
@@ -162,6 +163,9 @@ fn load(arg: &ConfigArg) -> Result<Config, (u8, String)> {
 }
 
 fn run(arg: &ConfigArg) -> Outcome {
+    if !guard::tie() {
+        return Err((EXIT_FAILED, "samara-guard, which started this process, has ended".into()));
+    }
     let config = load(arg)?;
     init_log(&config)?;
     let is_json = config.log.format == LogFormat::Json;
@@ -172,7 +176,7 @@ fn run(arg: &ConfigArg) -> Outcome {
         signals.abort();
         match result {
             Ok(Ended::Told) => Ok(()),
-            Ok(Ended::Replaced) => Err((EXIT_REPLACED, String::new())),
+            Ok(Ended::Replaced) => Err((guard::EXIT_REPLACED, String::new())),
             Err(error) => Err(described(&error, is_json)),
         }
     })
@@ -208,7 +212,9 @@ fn show_identity(arg: &ConfigArg) -> Outcome {
 fn check(arg: &ConfigArg) -> Outcome {
     let config = load(arg)?;
     let ready = ready::check(&config).map_err(|e| (e.exit_code(), e.to_string()))?;
-    print(&format!("{} is usable; site {}", arg.config.display(), ready.trust.site()))
+    let store =
+        StoreView { bytes_used: bytes_used(&config.store_dir()), bytes_quota: config.store.quota_bytes() };
+    print(&format!("{} is usable; site {}; copies take {store}", arg.config.display(), ready.trust.site()))
 }
 
 fn print(text: &str) -> Outcome {
@@ -242,6 +248,7 @@ fn for_people(view: &StatusView) -> String {
         format!("neighbours  {}", view.neighbours.len()),
     ];
     lines.push(format!("now         {}", view.explanation.text));
+    lines.push(format!("store       {}", view.store));
     for release in &view.releases {
         let percent = (release.bytes_have * 100).checked_div(release.bytes_total).unwrap_or(100);
         let reason = if release.reason.is_empty() { String::new() } else { format!(": {}", release.reason) };

@@ -102,11 +102,20 @@ impl Default for MeshSection {
 pub struct StoreConfig {
     /// Bytes of the disk that are never used.
     pub reserve_free: Size,
+    /// Bytes on disk that all copies of contents together may take; as much as there is by default.
+    pub quota: Option<Size>,
+}
+
+impl StoreConfig {
+    /// The quota in bytes.
+    pub fn quota_bytes(&self) -> Option<u64> {
+        self.quota.map(|quota| quota.0)
+    }
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { reserve_free: Size(64 << 20) }
+        Self { reserve_free: Size(64 << 20), quota: None }
     }
 }
 
@@ -190,6 +199,11 @@ impl Config {
     /// The local API's socket.
     pub fn socket(&self) -> PathBuf {
         self.data_dir.join("api.sock")
+    }
+
+    /// Where copies of contents are.
+    pub fn store_dir(&self) -> PathBuf {
+        self.data_dir.join("store")
     }
 
     /// The state's file.

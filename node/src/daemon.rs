@@ -6,6 +6,7 @@
 use crate::agent::{Agent, AgentParts, Inlets};
 use crate::api::{self, StatusView};
 use crate::config::Config;
+use crate::guard::{GivenUp, TrialFiles};
 use crate::hook;
 use crate::mesh::net::{NetError, NetOptions};
 use crate::mesh::store::{Store, StoreError, StoreOptions};
@@ -15,7 +16,7 @@ use crate::state::{State, StateError, identity};
 use samara_protocol::mesh::MeshConfig;
 use samara_protocol::rollout::Facts;
 use samara_protocol::trust::Refusal;
-use samara_protocol::wire::{PROTOCOL_VERSION, ServeMode};
+use samara_protocol::wire::{FEATURE_PROBE, PROTOCOL_VERSION, ServeMode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -107,8 +108,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Ended, D
     let site = ready.trust.site();
     let floors = ready.trust.marks().security_floors.clone();
     let store = Store::open(
-        &config.data_dir.join("store"),
-        StoreOptions { reserve_free_bytes: config.store.reserve_free.0 },
+        &config.store_dir(),
+        StoreOptions {
+            reserve_free_bytes: config.store.reserve_free.0,
+            quota_bytes: config.store.quota_bytes(),
+        },
     )
     .await?;
     tracing::info!(target: "samara", event = "started", %device, %site, agent = crate::AGENT, "samara-node");
@@ -149,6 +153,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Ended, D
         install_root,
         private,
         restart: restart.clone(),
+        trials: TrialFiles::new(&config.data_dir),
+        given_up: GivenUp::heard(),
         local_rollback: config.install.local_rollback,
         mesh,
         store: store.clone(),
@@ -189,6 +195,7 @@ fn mesh_parts(
         },
         machine: MeshConfig {
             enrollment: enrollment.clone(),
+            features: vec![FEATURE_PROBE.into()],
             peers: config.mesh.peers.iter().map(ToString::to_string).collect(),
             neighbours_max: NEIGHBOURS_MAX.min(config.mesh.connections_max as usize),
             ..MeshConfig::new(me, trust.site(), crate::AGENT, ServeMode::Pull)

@@ -1,7 +1,7 @@
-//! Directories that are still there after a power cut: each is made, then its parent is fsynced.
+//! Directories and small files that are still there after a power cut: each is made, then its parent is fsynced.
 
 use std::fs::File;
-use std::io::{Error, ErrorKind};
+use std::io::{Error, ErrorKind, Write as _};
 use std::path::Path;
 
 /// Makes a directory and those above it that are missing.
@@ -22,6 +22,17 @@ pub(crate) fn create_dirs(path: &Path) -> Result<(), Error> {
 /// Makes what was created, renamed and removed in a directory durable.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), Error> {
     File::open(path)?.sync_all()
+}
+
+/// Replaces a file: after a power cut it is the old one or the new one, whole.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    sync_dir(dir)
 }
 
 #[cfg(test)]

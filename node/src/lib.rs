@@ -8,6 +8,7 @@ pub mod state;
 
 pub mod agent;
 pub mod daemon;
+pub mod guard;
 pub mod handler;
 pub mod health;
 pub mod hook;

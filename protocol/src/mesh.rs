@@ -11,6 +11,7 @@ mod documents;
 mod grants;
 mod machine;
 mod parties;
+mod reach;
 mod requests;
 mod transfer;
 
@@ -179,6 +180,18 @@ pub enum Input {
     DevicesEnrolled(usize),
     /// The operator changed how this peer serves.
     ModeChanged(ServeMode),
+    /// Whether neighbours can reach this peer is to be found out; [`Action::Reached`] answers.
+    AskReach {
+        /// So many are enough.
+        at_least: u32,
+    },
+    /// The answer to [`Action::Probe`].
+    Probed {
+        /// Who asked.
+        peer: PeerId,
+        /// Whether it was reached.
+        reached: bool,
+    },
 }
 
 /// Why received bytes were not stored.
@@ -316,6 +329,21 @@ pub enum Action {
     },
     /// Every piece of every open swarm and every document is held by enough enrolled live devices (or no longer).
     SafeToLeave(bool),
+    /// Open a new connection to a neighbour beside the one that stands, and close it; answer `Probed`. Only addresses
+    /// with the IP of the connection that stands may be dialled: nobody makes us knock at a third party's door.
+    Probe {
+        /// Whom.
+        peer: PeerId,
+        /// Where it says that it listens (multiaddr text).
+        addresses: Vec<String>,
+    },
+    /// How many neighbours were asked to reach this peer, and how many did.
+    Reached {
+        /// Those that were asked.
+        asked: u32,
+        /// Those that reached it.
+        reached: u32,
+    },
 }
 
 /// Why a connection is ended.

@@ -82,7 +82,7 @@ pub async fn join(site: &SiteDir, dir: &Path, args: &JoinArgs, how: Join) -> Res
     let chain = state.trust_chain().map_err(|e| failed(Kind::Storage)(e.into()))?;
     let pinned = site.trust_root().map_err(|e| failed(Kind::Configuration)(e.into()))?;
     let trust = Trust::restore(&pinned, &chain, marks).map_err(|e| failed(Kind::Trust)(e.into()))?;
-    let store = Store::open(&dir.join("store"), StoreOptions { reserve_free_bytes: 0 })
+    let store = Store::open(&dir.join("store"), StoreOptions { reserve_free_bytes: 0, quota_bytes: None })
         .await
         .map_err(|e| failed(Kind::Storage)(e.into()))?;
     let me = identity::peer_id(&secret);

@@ -9,7 +9,7 @@ use crate::state::Row;
 use samara_protocol::document::{RETRY_LATER, Release, one_line};
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{
-    Action, Fault, FaultCode, Input, Install, Outcome, Space, State, Step, Verdict,
+    Action, Fault, FaultCode, Found, Input, Install, Outcome, Space, State, Step, Verdict,
 };
 use samara_protocol::rollout::artifacts_for;
 use samara_protocol::time::Timestamp;
@@ -79,14 +79,14 @@ impl Agent {
         match action {
             Action::Record { id: record_id, record } => self.keep(id, record_id, record).await,
             Action::CheckSpace => {
-                let space = self.space_for(id).await;
+                let space = self.make_room(id).await;
                 self.tell(id, Input::Space(space));
             }
             Action::Fetch => self.fetch(id).await,
         }
     }
 
-    async fn space_for(&self, id: DocumentId) -> Space {
+    pub(super) async fn space_for(&self, id: DocumentId) -> Space {
         let Some(job) = self.job(id) else { return Space::Fits };
         tokio::task::spawn_blocking(move || job.space()).await.unwrap_or(Space::Fits)
     }
@@ -161,6 +161,11 @@ impl Agent {
                 artifacts.map(|artifact| (artifact.destination.clone(), artifact.clone())).collect()
             }),
             activated_ms: work.activated_ms,
+            trial: work.machine.agent_trial(),
+            trials: self.parts.trials.clone(),
+            near: self.near,
+            contents: work.blobs.clone(),
+            mesh: self.parts.mesh.clone(),
         })
     }
 
@@ -206,26 +211,28 @@ impl Agent {
 
     /// After a start: what a cut left half-way goes on before anything else, whatever is decided of it now.
     pub(super) async fn resume(&mut self) {
+        self.answer_guard();
         let rows: Vec<_> = self.rows.iter().map(|(id, row)| (*id, row.clone())).collect();
         for (id, row) in rows.into_iter().filter(|(_, row)| row.record.state.is_under_way()) {
             let Some(release) = row.release.clone() else { continue };
             // What runs is looked at before the machine goes on.
-            self.take_up(id, release.clone(), &row, false);
+            self.take_up(id, release.clone(), &row, Found::Other);
             let is_new = match self.job(id) {
                 Some(job) => tokio::task::spawn_blocking(move || job.is_all_new()).await.unwrap_or(false),
                 None => false,
             };
-            tracing::warn!(target: "samara", event = "install_resumed", release = %id, state = %row.record.state, is_new, "an install was cut");
-            self.take_up(id, release, &row, is_new);
+            let found = self.found(id, is_new);
+            tracing::warn!(target: "samara", event = "install_resumed", release = %id, state = %row.record.state, ?found, "an install was cut");
+            self.take_up(id, release, &row, found);
             self.fetch(id).await;
         }
     }
 
     /// The work on a release as its row says that it stands.
-    pub(super) fn take_up(&mut self, id: DocumentId, release: Release, row: &Row, is_new: bool) {
+    pub(super) fn take_up(&mut self, id: DocumentId, release: Release, row: &Row, found: Found) {
         let subject = Subject::new(id, release, &self.facts, row.surplus.clone());
         let (plan, now, seed) = (subject.plan(&self.facts), self.now(), self.seed_of(id));
-        let machine = Install::resume(plan, row.record.clone(), is_new, Verdict::Superseded, now, seed);
+        let machine = Install::resume(plan, row.record.clone(), found, Verdict::Superseded, now, seed);
         let work = Work::new(subject, row.rollout, machine, &self.facts);
         self.work.insert(id, Work { activated_ms: row.activated_ms, ..work });
     }
@@ -244,6 +251,7 @@ impl StepError {
             Self::Install(_) => (FaultCode::Artifact, None),
             Self::Hook { exit, .. } => (FaultCode::Hook, *exit),
             Self::Health { exit, .. } => (FaultCode::Health, *exit),
+            Self::Agent { .. } => (FaultCode::Agent, None),
         };
         let why = one_line(&self.to_string(), WHY_BYTES_MAX);
         Fault { phase: State::Offered, code, exit, why }

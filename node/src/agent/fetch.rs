@@ -12,7 +12,6 @@ use samara_protocol::mesh::Input;
 use samara_protocol::piece_set::PieceSet;
 use samara_protocol::rollout::artifacts_for;
 use samara_protocol::trust::Verified;
-use std::collections::BTreeMap;
 
 impl Agent {
     /// Starts the work on a release.
@@ -135,7 +134,12 @@ impl Agent {
 
     async fn open_swarm(&self, blob: &BlobRef) -> Result<bool, StoreError> {
         let geometry = blob.geometry().map_err(|e| StoreError::Invalid(e.to_string()))?;
-        let have = self.parts.store.open_content(blob.content, geometry).await?;
+        let have = loop {
+            match self.parts.store.open_content(blob.content, geometry).await {
+                Err(StoreError::NoSpace { .. }) if self.evict_one().await => {}
+                opened => break opened?,
+            }
+        };
         let complete = have.is_full();
         let granted = PieceSet::empty(geometry.pieces());
         let opened = Input::SwarmOpened { content: blob.content, geometry, have, wanted: true, granted };
@@ -212,6 +216,7 @@ impl Agent {
 
     /// Tries again what could not be done before.
     pub(super) async fn retry(&mut self) {
+        self.look_at_store();
         self.keep_unwritten().await;
         for content in std::mem::take(&mut self.unsealed) {
             if self.work_with(content).next().is_some() {
@@ -226,6 +231,9 @@ impl Agent {
             self.look_again();
         }
         self.purge().await;
+        if !self.stopped.is_empty() {
+            self.evict_one().await;
+        }
         for content in std::mem::take(&mut self.stopped) {
             self.parts.mesh.tell(Input::Intake { content, open: true }).await;
         }
@@ -269,13 +277,13 @@ impl Agent {
         }
     }
 
-    async fn remove(&self, content: ContentHash) {
+    pub(super) async fn remove(&self, content: ContentHash) {
         if let Err(error) = self.parts.store.remove(content).await {
             tracing::error!(%error, %content, "cannot remove a content");
         }
     }
 
-    /// Frees the copies of releases that were superseded, once their successor is in place.
+    /// Ends the work on releases that were superseded, once their successor is in place, and frees their copies.
     pub(super) async fn forget_unwanted(&mut self) {
         let is_open = |(id, work): (&DocumentId, &Work)| {
             let is_wanted = !work.state().is_terminal() && !self.aside.contains_key(id);
@@ -289,13 +297,6 @@ impl Agent {
         for id in old {
             self.drop_work(id).await;
         }
-        let wanted: BTreeMap<_, _> =
-            self.work.values().flat_map(|w| &w.blobs).map(|b| (b.content, b.size)).collect();
-        for content in self.parts.store.contents().await {
-            if wanted.contains_key(&content) {
-                continue;
-            }
-            self.remove(content).await;
-        }
+        self.tidy_store().await;
     }
 }

@@ -4,7 +4,7 @@ use super::Agent;
 use super::work::Work;
 use samara_protocol::document::{Artifact, ArtifactKind, Release, ReleaseState};
 use samara_protocol::id::DocumentId;
-use samara_protocol::install::{Input, State, Step};
+use samara_protocol::install::{Found, Input, State, Step};
 use samara_protocol::rollout::share_a_destination;
 use samara_protocol::trust::Verified;
 use std::collections::BTreeSet;
@@ -138,7 +138,7 @@ impl Agent {
         let missing = || format!("release {id} is not known any more");
         let release = self.documents.releases.get(&id).cloned().ok_or_else(missing)?;
         let row = self.rows.get(&id).cloned().ok_or_else(missing)?;
-        self.take_up(id, Release::clone(&release), &row, true);
+        self.take_up(id, Release::clone(&release), &row, Found::New);
         let (name, not_undone) = (name_of(&release), without_undo(&release.artifacts));
         self.tell(id, Input::ByHand);
         self.is_stale = true;

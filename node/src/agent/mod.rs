@@ -3,6 +3,7 @@
 //! What is done next with a release its machine says ([`samara_protocol::install`]); here is what it is told, and how it
 //! is obeyed. One task owns all of it. It never stops the mesh: what fails here is said in status and report, and tried again.
 
+mod cache;
 mod drive;
 mod explain;
 mod fetch;
@@ -11,13 +12,15 @@ mod record;
 mod report;
 mod standing;
 mod steps;
+mod successor;
 mod view;
 mod work;
 
 pub use local::{Order, RollBack};
 pub use steps::StepResult;
 
-use crate::api::StatusView;
+use crate::api::{StatusView, StoreView};
+use crate::guard::{GivenUp, TrialFiles};
 use crate::mesh::store::Store;
 use crate::mesh::{MeshEvent, MeshHandle};
 use crate::state::{LogLine, Row, State, StateError};
@@ -33,6 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use successor::Near;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +65,10 @@ pub struct AgentParts {
     pub private: PathBuf,
     /// Ends the daemon, so that its successor can be started.
     pub restart: CancellationToken,
+    /// Where the guard is told of a successor.
+    pub trials: TrialFiles,
+    /// A successor that the guard gave up.
+    pub given_up: Option<GivenUp>,
     /// Whether somebody at the device may bring the version before back.
     pub local_rollback: bool,
     /// The mesh.
@@ -113,6 +121,10 @@ pub struct Agent {
     /// Of which release a step runs.
     running: Option<DocumentId>,
     results: mpsc::Sender<StepResult>,
+    /// Neighbours when they were last looked at.
+    near: Near,
+    /// What the store takes.
+    store_view: StoreView,
     /// Tells that the agent is to end.
     ending: Option<CancellationToken>,
     started: Instant,
@@ -144,6 +156,8 @@ impl Agent {
             turn: None,
             running: None,
             results: sender,
+            near: Near::default(),
+            store_view: StoreView::default(),
             ending: None,
             started: Instant::now(),
         };

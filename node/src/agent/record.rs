@@ -4,7 +4,8 @@
 //! install costs few commits; a crash may lose such lines.
 
 use super::Agent;
-use crate::state::{LogLine, Row, Transition};
+use super::successor::end_trial;
+use crate::state::{LogLine, Row, StateError, Transition};
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{Effect, Input, Record, RecordId, State};
 use samara_protocol::rollout::BadMark;
@@ -104,6 +105,7 @@ impl Agent {
         let bad = record.is_bad().then(|| self.mark(*id, record));
         let (state, subject, lines) = (self.parts.state.clone(), work.subject.clone(), self.lines.clone());
         let (kept_row, mark, id) = (row.clone(), bad.clone(), *id);
+        let (trials, of_agent) = (self.parts.trials.clone(), work.machine.restarts().then(|| record.clone()));
         let write = move || {
             state.transit(&Transition {
                 id,
@@ -112,7 +114,9 @@ impl Agent {
                 row,
                 bad,
                 lines: &lines,
-            })
+            })?;
+            of_agent.iter().for_each(|record| end_trial(&trials, id, record));
+            Ok::<_, StateError>(())
         };
         let written = tokio::task::spawn_blocking(write).await.map_err(|error| error.to_string())?;
         written.map_err(|error| error.to_string())?;
@@ -152,7 +156,7 @@ impl Agent {
             _ => {}
         }
         let restarts = self.work.get(&id).is_some_and(|work| work.machine.restarts());
-        if restarts && record.effect() == Effect::Restore {
+        if restarts && record.effect() == Effect::Restore && !self.is_from_before(id) {
             // The agent that was there before is in place again, and another one runs.
             self.parts.restart.cancel();
         }

@@ -1,14 +1,17 @@
 //! One step of an install, on a thread that may wait: handlers, hooks and health checks, from contents that are sealed.
 
 use super::Agent;
+use super::successor::Near;
 use super::work::Subject;
+use crate::guard::TrialFiles;
 use crate::handler::{self, Evidence, InstallError, Site, Source};
 use crate::health::{self, Device};
 use crate::hook::{self, Outcome};
-use crate::mesh::store::{Store, StoreError};
+use crate::mesh::MeshHandle;
+use crate::mesh::store::{Store, StoreError, of_content};
 use crate::process::Ending;
 use crate::state::{State, Surplus};
-use samara_protocol::document::{Artifact, Hook, HookStep, RETRY_LATER};
+use samara_protocol::document::{Artifact, BlobRef, Hook, HookStep, RETRY_LATER};
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::install::{Space, Step};
 use std::collections::BTreeMap;
@@ -47,6 +50,9 @@ pub(super) enum StepError {
     /// It does not show that it works.
     #[error("{why}")]
     Health { exit: Option<i32>, why: String },
+    /// The new agent is not what the one before was.
+    #[error("{why}")]
+    Agent { why: String },
 }
 
 /// All that a step needs.
@@ -58,6 +64,16 @@ pub(super) struct Job {
     pub(super) state: Arc<State>,
     pub(super) version_before: String,
     pub(super) activated_ms: u64,
+    /// Of a release that brings the agent: the number of this install, and how long it may be tested.
+    pub(super) trial: Option<(u32, Duration)>,
+    /// Where the guard is told of it.
+    pub(super) trials: TrialFiles,
+    /// Neighbours now.
+    pub(super) near: Near,
+    /// Who can tell whether this device can be reached.
+    pub(super) mesh: MeshHandle,
+    /// Contents that it needs.
+    pub(super) contents: Vec<BlobRef>,
     /// Of a release that is committed and shall go all the same: what was in place before it, by destination.
     pub(super) back_to: Option<BTreeMap<String, Artifact>>,
 }
@@ -91,7 +107,10 @@ impl Job {
                 self.run_surplus(step, &self.subject.surplus[index - artifacts.len()])?;
             }
             Step::Stage(index) => return self.stage(&site, &artifacts[index]),
-            Step::Activate(index) => handler::activate(&site, &artifacts[index])?,
+            Step::Activate(index) => {
+                self.begin_trial(&site, &artifacts[index])?;
+                handler::activate(&site, &artifacts[index])?;
+            }
             Step::Undo(index) => self.undo(&site, &artifacts[index])?,
             Step::Commit(index) => handler::commit(&site, &artifacts[index])?,
             Step::Hook { step, index } => self.run_hook(&site, step, index)?,
@@ -170,6 +189,7 @@ impl Job {
 
     /// One round. What is only advised is said; the first thing required that fails ends the round.
     fn probe(&self, site: &Site) -> Result<(), StepError> {
+        self.check_rejoined()?;
         for index in 0..self.hooks(HookStep::Health).count() {
             match self.run_hook(site, HookStep::Health, index) {
                 Ok(()) => {}
@@ -186,6 +206,7 @@ impl Job {
             variables: hook::variables(site, "", HookStep::Health.as_str()),
             activated_at: SystemTime::UNIX_EPOCH
                 + Duration::from_millis(self.activated_ms.saturating_sub(FILE_CLOCK_LAG_MS)),
+            mesh: self.mesh.clone(),
         };
         let checks = self.subject.release.health.iter().flat_map(|health| &health.checks);
         for check in checks {
@@ -213,6 +234,10 @@ impl Job {
         let staged: u64 =
             self.subject.artifacts.iter().map(|artifact| handler::bytes_needed(&site, artifact)).sum();
         let needed = staged.saturating_add(self.subject.release.compatibility.free_bytes);
+        let contents = self.contents.iter().map(|blob| of_content(blob.size)).sum();
+        if let Some(capacity) = self.source.store.quota_bytes().filter(|quota| contents > *quota) {
+            return Space::Never { needed: contents, capacity };
+        }
         match room(&self.root) {
             Ok((_, capacity)) if needed > capacity => Space::Never { needed, capacity },
             Ok((available, _)) if needed > available => Space::Lacks { needed, available },

@@ -16,6 +16,8 @@ use samara_protocol::install::State as Stands;
 use samara_protocol::time::Timestamp;
 use samara_protocol::trust::{Trust, Verified};
 
+mod cache;
+
 const BYTES: &[u8] = b"firmware";
 const PIECE_BYTES: u32 = 128 * 1024;
 
@@ -81,6 +83,8 @@ fn parts(dir: &std::path::Path, store: Store, state: Arc<State>) -> AgentParts {
         install_root: dir.join("install"),
         private: dir.join("programs"),
         restart: CancellationToken::new(),
+        trials: TrialFiles::new(dir),
+        given_up: None,
         local_rollback: true,
         mesh: MeshHandle::ended(),
         store,
@@ -90,7 +94,11 @@ fn parts(dir: &std::path::Path, store: Store, state: Arc<State>) -> AgentParts {
 }
 
 async fn store(dir: &std::path::Path) -> Store {
-    Store::open(&dir.join("store"), StoreOptions { reserve_free_bytes: 0 }).await.unwrap()
+    limited_store(dir, None).await
+}
+
+async fn limited_store(dir: &std::path::Path, quota_bytes: Option<u64>) -> Store {
+    Store::open(&dir.join("store"), StoreOptions { reserve_free_bytes: 0, quota_bytes }).await.unwrap()
 }
 
 impl Bench {
@@ -100,8 +108,12 @@ impl Bench {
 
     /// What is to be found in the directory and in the state is put there first.
     async fn prepared(prepare: impl FnOnce(&std::path::Path, &State)) -> Self {
+        Self::limited(None, prepare).await
+    }
+
+    async fn limited(quota: Option<u64>, prepare: impl FnOnce(&std::path::Path, &State)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = store(dir.path()).await;
+        let store = limited_store(dir.path(), quota).await;
         let state = Arc::new(State::open(&dir.path().join("state.redb")).unwrap());
         prepare(dir.path(), &state);
         let (agent, results) = Agent::new(parts(dir.path(), store, state)).unwrap();

@@ -1,6 +1,7 @@
 //! The agent's state as the local API shows it.
 
 use super::Agent;
+use super::successor::Near;
 use super::work::Work;
 use crate::api::{NeighbourView, ReleaseView, StatusView};
 use crate::mesh::MeshView;
@@ -20,10 +21,12 @@ impl Agent {
         };
         let unheld = mesh.swarms.iter().filter(|(_, swarm)| is_unheld(swarm));
         self.unheld = unheld.map(|(content, _)| *content).collect();
+        self.near = Near::of(&mesh);
         let status = StatusView {
             uptime_seconds: self.started.elapsed().as_secs(),
             neighbours: mesh.neighbours.iter().map(|&peer| NeighbourView { peer }).collect(),
             releases: self.release_views(&mesh),
+            store: self.store_view.clone(),
             alarms: mesh.alarms,
             explanation: self.explain(),
             ..StatusView::starting(self.parts.device, self.parts.site)

@@ -10,7 +10,7 @@
 pub mod client;
 mod view;
 
-pub use view::{Explanation, NeighbourView, ReleaseView, StatusView};
+pub use view::{Explanation, NeighbourView, ReleaseView, StatusView, StoreView};
 
 use crate::agent::{Order, RollBack};
 use crate::state::{Log, State as DeviceState};

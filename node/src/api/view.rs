@@ -5,6 +5,7 @@ use samara_protocol::document::ReleaseState;
 use samara_protocol::id::{DocumentId, PeerId, SiteId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A device at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,10 +22,31 @@ pub struct StatusView {
     pub neighbours: Vec<NeighbourView>,
     /// Releases that were decided on.
     pub releases: Vec<ReleaseView>,
+    /// Copies of contents on disk.
+    #[serde(default)]
+    pub store: StoreView,
     /// Things that people should look at.
     pub alarms: Vec<Alarm>,
     /// Why it is, or is not, updating now.
     pub explanation: Explanation,
+}
+
+/// What the copies of contents take.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StoreView {
+    /// Bytes on disk.
+    pub bytes_used: u64,
+    /// Bytes that they may take, if that is limited.
+    pub bytes_quota: Option<u64>,
+}
+
+impl fmt::Display for StoreView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.bytes_quota {
+            Some(quota) => write!(f, "{} of {quota} bytes (store.quota)", self.bytes_used),
+            None => write!(f, "{} bytes", self.bytes_used),
+        }
+    }
 }
 
 /// Why a device is, or is not, updating now.
@@ -48,6 +70,7 @@ impl StatusView {
             uptime_seconds: 0,
             neighbours: Vec::new(),
             releases: Vec::new(),
+            store: StoreView::default(),
             alarms: Vec::new(),
             explanation: Explanation {
                 text: "The daemon has just started, and looks at what is on disk.".into(),

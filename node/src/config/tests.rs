@@ -15,7 +15,9 @@ const LEAST: &str = "trust_root = \"root.json\"\ndata_dir = \"data\"\n[install]\
 fn the_least_configuration_has_working_defaults_and_absolute_paths() {
     let config = load(LEAST).unwrap();
     assert!(config.data_dir.is_absolute() && config.mesh.mdns);
-    assert_eq!(config.store.reserve_free, Size(64 << 20));
+    assert_eq!((config.store.reserve_free, config.store.quota_bytes()), (Size(64 << 20), None));
+    let limited = load(&format!("{LEAST}[store]\nquota = \"2GiB\"\n")).unwrap();
+    assert_eq!(limited.store.quota_bytes(), Some(2 << 30));
 }
 
 #[test]
@@ -66,6 +68,7 @@ fn every_mistake_names_the_line_the_key_and_what_was_expected() {
         ),
         (&format!("{LEAST}[mesh]\nconnections_max = 1\n"), vec!["mesh.connections_max", "2 to 1024"]),
         (&format!("{LEAST}[store]\nreserve_free = \"64\"\n"), vec!["line 6", "64MiB"]),
+        (&format!("{LEAST}[store]\nquota = 64\n"), vec!["line 6", "quota", "string"]),
         (&format!("{LEAST}[log]\nformat = \"xml\"\n"), vec!["line 6", "xml", "json"]),
         (
             &format!("{LEAST}[mesh]\npeers = [\"/ip4/10.0.0.1\"]\n"),

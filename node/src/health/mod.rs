@@ -5,6 +5,7 @@
 
 mod http;
 
+use crate::mesh::MeshHandle;
 use crate::process::{self, Ending, Program, Ran};
 use samara_protocol::document::{HealthCheck, Probe};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub struct Device {
     pub variables: Vec<(&'static str, String)>,
     /// When the release was activated, by the clock of files.
     pub activated_at: SystemTime,
+    /// Its neighbours.
+    pub mesh: MeshHandle,
 }
 
 /// Looks once. The error is a sentence for people.
@@ -31,6 +34,9 @@ pub async fn check(check: &HealthCheck, device: &Device) -> Result<(), String> {
         Probe::Http { url, status } => within(timeout, url, http::answers(url, *status)).await,
         Probe::Tcp { address } => within(timeout, address, accepts(address)).await,
         Probe::File { path } => is_fresh(&device.root.join(path), device.activated_at),
+        Probe::Neighbours { at_least } => {
+            within(timeout, "the mesh", are_reaching(&device.mesh, *at_least)).await
+        }
     }
 }
 
@@ -41,6 +47,18 @@ async fn within(
 ) -> Result<(), String> {
     let late = |_| Err(format!("{what} did not answer within {} s", timeout.as_secs()));
     tokio::time::timeout(timeout, look).await.unwrap_or_else(late)
+}
+
+async fn are_reaching(mesh: &MeshHandle, at_least: u32) -> Result<(), String> {
+    let Some((asked, reached)) = mesh.ask_reach(at_least).await else {
+        return Err("the mesh has ended".into());
+    };
+    if reached >= at_least {
+        return Ok(());
+    }
+    Err(format!(
+        "{reached} of {asked} neighbours that were asked can open a connection here; {at_least} must"
+    ))
 }
 
 async fn accepts(address: &str) -> Result<(), String> {

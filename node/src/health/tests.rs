@@ -9,7 +9,8 @@ use tokio::net::TcpListener;
 
 fn device(root: &Path) -> Device {
     let variables = vec![("SAMARA_VERSION", "2".to_owned())];
-    Device { root: root.into(), variables, activated_at: SystemTime::now() - Duration::from_secs(60) }
+    let activated_at = SystemTime::now() - Duration::from_secs(60);
+    Device { root: root.into(), variables, activated_at, mesh: MeshHandle::ended() }
 }
 
 async fn look(root: &Path, probe: serde_json::Value) -> Result<(), String> {

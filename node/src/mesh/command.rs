@@ -21,6 +21,8 @@ pub(super) enum Command {
     Tell(Input),
     /// A document made here: check, keep and offer it.
     Publish { envelope: Vec<u8>, answer: oneshot::Sender<Result<DocumentId, PublishError>> },
+    /// How many neighbours can reach this peer, of those that are asked.
+    AskReach { at_least: u32, answer: oneshot::Sender<(u32, u32)> },
     /// Numbers of the given swarms.
     View { contents: Vec<ContentHash>, answer: oneshot::Sender<MeshView> },
 }
@@ -65,6 +67,8 @@ pub enum MeshEvent {
 pub struct MeshView {
     /// Admitted neighbours.
     pub neighbours: Vec<PeerId>,
+    /// How many of them are devices that stay, as far as one can know.
+    pub devices: usize,
     /// Per content: counters, and what each neighbour holds of it.
     pub swarms: BTreeMap<ContentHash, (SwarmStats, Vec<SwarmPeer>)>,
     /// Whether the operator's laptop may go.
@@ -124,6 +128,14 @@ impl MeshHandle {
         let (answer, result) = oneshot::channel();
         let _ = self.commands.send(Command::Publish { envelope, answer }).await;
         result.await.unwrap_or(Err(PublishError::Ended))
+    }
+
+    /// Asks neighbours to open a new connection to this peer: how many were asked, and how many did. `None` when the mesh
+    /// has ended.
+    pub async fn ask_reach(&self, at_least: u32) -> Option<(u32, u32)> {
+        let (answer, result) = oneshot::channel();
+        self.commands.send(Command::AskReach { at_least, answer }).await.ok()?;
+        result.await.ok()
     }
 
     /// The mesh as it is now; `None` when it has ended.

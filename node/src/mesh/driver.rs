@@ -9,6 +9,7 @@ mod documents;
 mod ledger;
 mod membership;
 mod parting;
+mod reach;
 
 use super::alarms::Alarms;
 use super::command::{COMMANDS_MAX, Command, EVENTS_MAX, MeshError, MeshEvent, MeshHandle, MeshView};
@@ -28,7 +29,7 @@ use samara_protocol::trust::Trust;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -98,6 +99,7 @@ pub async fn start(
         done: done_in,
         outbox: VecDeque::new(),
         alarms,
+        reach_waiting: Vec::new(),
     };
     driver.watch_enrollment(&enrollment);
     for document in held {
@@ -148,6 +150,8 @@ struct Driver {
     done: mpsc::Sender<Done>,
     outbox: VecDeque<MeshEvent>,
     alarms: Alarms,
+    /// Who waits to hear how many neighbours can reach this peer.
+    reach_waiting: Vec<oneshot::Sender<(u32, u32)>>,
 }
 
 impl Driver {
@@ -276,6 +280,7 @@ impl Driver {
             Command::Publish { envelope, answer } => {
                 self.ask(Job::Publish { envelope, answer });
             }
+            Command::AskReach { at_least, answer } => self.ask_reach(at_least, answer),
             Command::View { contents, answer } => {
                 let of = |content: &ContentHash| {
                     let stats = self.machine.swarm_stats(content)?;
@@ -283,6 +288,7 @@ impl Driver {
                 };
                 let _ = answer.send(MeshView {
                     neighbours: self.machine.neighbours(),
+                    devices: self.machine.devices_near(),
                     swarms: contents.iter().filter_map(of).collect(),
                     safe_to_leave: self.machine.is_safe_to_leave(),
                     alarms: self.alarms.view(Instant::now()),
@@ -325,6 +331,8 @@ impl Driver {
             Action::ReadDocument { peer, id } => self.read_document(peer, id),
             Action::Dial { peer, addresses } => self.net.dial(peer, addresses),
             Action::SafeToLeave(safe) => self.outbox.push_back(MeshEvent::SafeToLeave(safe)),
+            Action::Probe { peer, addresses } => self.probe(peer, addresses),
+            Action::Reached { asked, reached } => self.on_reached(asked, reached),
         }
     }
 

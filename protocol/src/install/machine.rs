@@ -111,6 +111,12 @@ impl Install {
         self.plan.restarts
     }
 
+    /// Its number among the installs of this release, and how long it may be tested, if it replaces the agent.
+    pub fn agent_trial(&self) -> Option<(u32, Duration)> {
+        let test = self.plan.test.filter(|_| self.plan.restarts)?;
+        Some((self.attempt, test.longest()))
+    }
+
     /// What holds it back where it stands, if something does.
     pub fn hold(&self) -> Option<&Hold> {
         match &self.verdict {
@@ -354,7 +360,7 @@ impl Install {
             Space::Full => self.on_no_space(now, None),
             Space::Lacks { needed, available } => self.on_no_space(now, Some((needed, available))),
             Space::Never { needed, capacity } if !self.state.is_under_way() && !self.state.is_terminal() => {
-                let why = format!("it needs {needed} bytes, the disk has {capacity} in all");
+                let why = format!("it needs {needed} bytes, there is room for {capacity} in all");
                 let fault = self.fault_of(FaultCode::Space, None, why);
                 self.leave(now, Event::Refused, Some(fault));
             }

@@ -19,6 +19,6 @@ mod trial;
 mod tests;
 
 pub use machine::Install;
-pub use plan::{Action, Hold, HoldBy, Input, Outcome, Plan, RecordId, Space, Step, Test, Verdict};
+pub use plan::{Action, Found, Hold, HoldBy, Input, Outcome, Plan, RecordId, Space, Step, Test, Verdict};
 pub use state::{Effect, Fault, FaultCode, Record, State};
 pub use table::{DECIDED, Event, TABLE};

@@ -34,7 +34,7 @@ pub struct Test {
 
 impl Test {
     /// From then on one failed round is enough: one that fails now and then would be tested for ever.
-    pub(super) fn longest(&self) -> Duration {
+    pub fn longest(&self) -> Duration {
         self.grace + (self.soak + self.interval * self.attempts) * 3
     }
 
@@ -63,7 +63,8 @@ impl Plan {
         Self {
             artifacts: artifacts_for(release, facts).count(),
             hooks,
-            test: is_tested.then(|| Test::of(&health)),
+            // A new agent shows at least that it finds back to its neighbours.
+            test: (is_tested || restarts).then(|| Test::of(&health)),
             restarts,
         }
     }
@@ -162,6 +163,17 @@ pub enum HoldBy {
     Confirmation,
     /// The device is in use.
     Interlock,
+}
+
+/// What is found after a start, of a release that was under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Every artifact of it is what is in place.
+    New,
+    /// Something else is.
+    Other,
+    /// The agent that it brought was given up, and the one before runs: why.
+    GivenUp(String),
 }
 
 /// What is decided of a release.

@@ -4,7 +4,7 @@
 //! release may be what ends the power.
 
 use super::machine::Install;
-use super::plan::{Plan, Verdict};
+use super::plan::{Found, Plan, Verdict};
 use super::table::Event;
 use super::{Fault, FaultCode, Record, State};
 use crate::time::Timestamp;
@@ -13,11 +13,11 @@ use crate::time::Timestamp;
 pub(super) const CUTS_MAX: u32 = 5;
 
 impl Install {
-    /// The machine as it goes on from its last record. `is_new`: every artifact of the release is what runs now.
+    /// The machine as it goes on from its last record and from what is found.
     pub fn resume(
         plan: Plan,
         record: Record,
-        is_new: bool,
+        found: Found,
         verdict: Verdict,
         now: Timestamp,
         rng_seed: u64,
@@ -29,15 +29,19 @@ impl Install {
         }
         install.verdict = verdict;
         install.is_written = install.state.is_under_way();
-        match install.state {
-            State::Installing => install.on_cut(now),
-            State::Activating | State::Testing => install.on_evidence(now, is_new),
-            State::Rebooting if is_new => install.fire(now, Event::Restarted, None),
-            State::Rebooting => {
+        match (install.state, found) {
+            (State::Installing, _) => install.on_cut(now),
+            (State::Activating | State::Rebooting | State::Testing, Found::GivenUp(why)) => {
+                let fault = install.fault_of(FaultCode::Agent, None, why);
+                install.fire(now, Event::Faulted, Some(fault));
+            }
+            (State::Activating | State::Testing, found) => install.on_evidence(now, found == Found::New),
+            (State::Rebooting, Found::New) => install.fire(now, Event::Restarted, None),
+            (State::Rebooting, _) => {
                 let fault = install.not_there();
                 install.fire(now, Event::Faulted, Some(fault));
             }
-            State::Committing | State::RollingBack => install.fire(now, Event::Resumed, None),
+            (State::Committing | State::RollingBack, _) => install.fire(now, Event::Resumed, None),
             _ => {}
         }
         install

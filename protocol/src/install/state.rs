@@ -215,6 +215,8 @@ pub enum FaultCode {
     Cut,
     /// After a restart something else was in place.
     Evidence,
+    /// The new agent did not start, or did not find back to its neighbours.
+    Agent,
     /// Somebody at the device wanted it so.
     ByHand,
 }
@@ -230,6 +232,7 @@ impl FaultCode {
             Self::Space => "space",
             Self::Cut => "cut",
             Self::Evidence => "evidence",
+            Self::Agent => "agent",
             Self::ByHand => "by_hand",
         }
     }

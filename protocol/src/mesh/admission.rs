@@ -5,7 +5,8 @@ use crate::id::PeerId;
 use crate::neighbour::{Dial, Liveness, Neighbour, Phase};
 use crate::time::Timestamp;
 use crate::wire::{
-    ADDRESSES_MAX, Goodbye, Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, PeerAddress,
+    ADDRESSES_MAX, FEATURE_PROBE, Goodbye, Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN,
+    PeerAddress,
 };
 
 impl Mesh {
@@ -63,6 +64,7 @@ impl Mesh {
         }
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
             neighbour.mode = hello.mode;
+            neighbour.can_probe = hello.features.iter().any(|feature| feature == FEATURE_PROBE);
             let listen = hello.listen.clone();
             neighbour.phase = Phase::Checking { listen, held_back: Vec::new(), held_back_bytes: 0 };
             self.actions.push_back(Action::Admit { peer, hello });
@@ -127,6 +129,8 @@ impl Mesh {
             Message::Cancel(request) => self.on_cancel(peer, request, now),
             Message::Decline(request) => self.on_decline(peer, request, now),
             Message::Mode(mode) => self.on_peer_mode(peer, mode, now),
+            Message::Probe(nonce) => self.on_probe(peer, nonce, now),
+            Message::Probed(probed) => self.on_probed(peer, probed),
         }
     }
 

@@ -4,8 +4,18 @@ use super::Mesh;
 use crate::id::{ContentHash, PeerId};
 use crate::neighbour::{Neighbour, Phase};
 use crate::time::Timestamp;
+use crate::wire::ServeMode;
 
 impl Mesh {
+    /// Members that stay at the site, as far as one can know: neither an operator's laptop nor, where devices are enrolled,
+    /// anybody else.
+    pub fn devices_near(&self) -> usize {
+        let stays = |(peer, neighbour): &(&PeerId, &Neighbour)| {
+            neighbour.mode == ServeMode::Pull && self.counts(**peer)
+        };
+        self.neighbours.iter().filter(stays).count()
+    }
+
     /// Whether a peer's haves are evidence: an enrolled device's; anybody's where no device is enrolled.
     pub(super) fn counts(&self, peer: PeerId) -> bool {
         self.neighbours.get(&peer).is_some_and(|n| n.is_member() && (n.is_enrolled() || !self.has_enrolled))

@@ -7,6 +7,7 @@
 //!  announce    haves                                   counting    whose haves are evidence
 //! ```
 
+use super::reach::Reach;
 use super::{Action, DisconnectReason, Input, MeshConfig, SwarmPeer, SwarmStats, Ticket, Violation};
 use crate::catalog::Catalog;
 use crate::geometry::PieceRange;
@@ -53,6 +54,7 @@ pub struct Mesh {
     pub(super) catalog: Catalog,
     pub(super) addresses: AddressBook,
     pub(super) choice: Choice,
+    pub(super) reach: Reach,
     pub(super) has_enrolled: bool,
     pub(super) devices_enrolled: usize,
     pub(super) is_safe: bool,
@@ -89,6 +91,7 @@ impl Mesh {
             scarce: ScarceWindow::default(),
             catalog: Catalog::default(),
             addresses: AddressBook::default(),
+            reach: Reach::default(),
             has_enrolled: false,
             devices_enrolled: 0,
             is_safe: false,
@@ -136,6 +139,8 @@ impl Mesh {
             Input::MayBeMember { peer } => self.choice.forgive(peer, now, &mut self.rng),
             Input::DevicesEnrolled(count) => self.on_devices_enrolled(count),
             Input::ModeChanged(mode) => self.on_mode_changed(mode, now),
+            Input::AskReach { at_least } => self.on_ask_reach(at_least, now),
+            Input::Probed { peer, reached } => self.on_probe_ended(peer, reached),
         }
         self.run_timers(now);
         self.refresh_safety();
@@ -156,6 +161,7 @@ impl Mesh {
             self.watch_at,
             self.digest_at,
             self.replace_at,
+            self.reach.due(),
             self.choice.due(),
         ];
         timers.into_iter().flatten().min()
@@ -247,6 +253,7 @@ impl Mesh {
         if self.replace_at.take_if(|at| *at <= now).is_some() {
             self.replace_idle(now);
         }
+        self.watch_reach(now);
         self.dial(now);
     }
 

@@ -170,6 +170,7 @@ impl Mesh {
             self.part(peer, content, now);
         }
         self.uploads.forget(Some(peer), None);
+        self.reach.leave(peer);
         self.catalog.leave(peer);
         match self.neighbours.remove(&peer) {
             Some(Neighbour { phase: Phase::Checking { listen, .. }, .. }) => {

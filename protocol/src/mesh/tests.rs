@@ -1,6 +1,7 @@
 //! A small world: N machines over links with a rate and a latency, driven by one seeded queue of events.
 
 mod admission;
+mod reach;
 
 use super::*;
 use crate::id::SiteId;

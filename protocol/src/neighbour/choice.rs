@@ -164,6 +164,11 @@ impl Choice {
         }
     }
 
+    /// Where a neighbour says that it listens.
+    pub fn listen_of(&self, peer: PeerId) -> Vec<String> {
+        self.joined.get(&peer).map(|joined| joined.listen.clone()).unwrap_or_default()
+    }
+
     /// A peer was turned away; it says that it listens there.
     pub fn turn_away(&mut self, peer: PeerId, listen: &[String]) {
         self.strangers.remember(peer, listen);

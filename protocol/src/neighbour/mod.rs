@@ -73,6 +73,8 @@ pub struct Neighbour {
     pub lets_us_in: bool,
     /// How it serves.
     pub mode: ServeMode,
+    /// It answers probes.
+    pub can_probe: bool,
     /// Its channel numbers.
     pub channels: BTreeMap<Channel, ContentHash>,
     /// Its swarms that are not open here.
@@ -113,6 +115,7 @@ impl Neighbour {
             phase: Phase::Greeting,
             lets_us_in: false,
             mode: ServeMode::Pull,
+            can_probe: false,
             channels: BTreeMap::new(),
             waiting: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -157,6 +160,7 @@ impl Neighbour {
                 | Message::Open(_)
                 | Message::Close(_)
                 | Message::Mode(_)
+                | Message::Probe(_)
         );
         self.messages.take(now) && (!costly || self.costly_messages.take(now))
     }

@@ -58,6 +58,8 @@ pub fn encode_control(message: &Message, out: &mut Vec<u8>) {
         Message::Decline(body) => (15, bytes_of(body)),
         Message::Mode(body) => (16, bytes_of(body)),
         Message::Goodbye(body) => (17, bytes_of(&body.code())),
+        Message::Probe(body) => (18, bytes_of(body)),
+        Message::Probed(body) => (19, bytes_of(body)),
         Message::Unknown(_) => return,
     };
     put_varint(payload.len() as u64 + 1, out);
@@ -142,6 +144,8 @@ fn decode_payload(kind: u8, payload: &[u8]) -> Result<Message, WireError> {
         15 => Message::Decline(parse(payload)?),
         16 => Message::Mode(parse(payload)?),
         17 => Message::Goodbye(Goodbye::of_code(parse(payload)?)),
+        18 => Message::Probe(parse(payload)?),
+        19 => Message::Probed(parse(payload)?),
         unknown => Message::Unknown(unknown),
     })
 }
@@ -226,6 +230,8 @@ mod tests {
             Message::Decline(request),
             Message::Mode(ServeMode::Grant),
             Message::Goodbye(Goodbye::Revoked),
+            Message::Probe(u64::MAX),
+            Message::Probed(Probed { nonce: 7, reached: true }),
         ]
     }
 

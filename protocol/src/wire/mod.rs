@@ -58,6 +58,11 @@ pub enum Message {
     Mode(ServeMode),
     /// Why the sender ends the connection now.
     Goodbye(Goodbye),
+    /// Asks whether the sender can be reached where it listens: answer with a `Probed` of the same nonce. Only to a peer
+    /// that names the feature [`FEATURE_PROBE`].
+    Probe(u64),
+    /// The answer.
+    Probed(Probed),
     /// A message of a type that this version does not know; never sent.
     Unknown(u8),
 }
@@ -85,10 +90,23 @@ impl Message {
             Self::Ping(_) | Self::Pong(_) | Self::Digest(_) | Self::Close(_) | Self::Credit(_) => 0,
             Self::Request(_) | Self::Cancel(_) | Self::Decline(_) => 0,
             Self::Mode(_) | Self::Goodbye(_) | Self::Unknown(_) => 0,
+            Self::Probe(_) | Self::Probed(_) => 0,
         };
         size_of::<Self>() + beside
     }
 }
+
+/// What became of a [`Message::Probe`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// Of the probe.
+    pub nonce: u64,
+    /// Whether a new connection came to be, with the identity of the peer that asked.
+    pub reached: bool,
+}
+
+/// The feature of a peer that answers probes.
+pub const FEATURE_PROBE: &str = "probe";
 
 /// How a peer gives out pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -32,7 +32,8 @@ pub struct Loot {
 impl Loot {
     pub async fn take(path: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), StoreOptions { reserve_free_bytes: 0 }).await.unwrap();
+        let store =
+            Store::open(dir.path(), StoreOptions { reserve_free_bytes: 0, quota_bytes: None }).await.unwrap();
         let (_, length) = store.add_file(path, |_| ()).await.unwrap();
         Self { store, geometry: Geometry::for_length(length).unwrap(), _dir: dir }
     }

@@ -42,6 +42,8 @@ impl World {
             Action::SafeToLeave(is_safe) => self.on_safe(peer, is_safe),
             // Only people want to know.
             Action::GoodbyeHeard { .. } | Action::LetIn { .. } | Action::NotOpened { .. } => {}
+            // Nobody names the feature, or asks.
+            Action::Probe { .. } | Action::Reached { .. } => {}
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod building;
 mod dialling;
+mod reaching;
 
 use super::events::Signal;
 use super::gate::Refuse;
@@ -17,14 +18,16 @@ use super::{NetError, NetEvent, NetOptions, address, choice};
 pub(super) use building::transport;
 use building::{Behaviour, BehaviourEvent};
 use futures::StreamExt as _;
+use libp2p::identity::Keypair;
 use libp2p::swarm::{ConnectionId, DialError, ListenError, Stream, SwarmEvent};
 use libp2p::{Multiaddr, Swarm};
 use samara_protocol::id::PeerId;
 use samara_protocol::wire::codec::WireError;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 /// How long the larger PeerId waits for the smaller to dial: several round trips of a slow link.
@@ -45,6 +48,7 @@ const REQUESTS_MAX: usize = 1024;
 pub(super) enum Request {
     Dial { peer: Option<PeerId>, addresses: Vec<String> },
     DialNow { peer: PeerId, addresses: Vec<String> },
+    Reach { peer: PeerId, addresses: Vec<String>, answer: oneshot::Sender<bool> },
     Disconnect { peer: PeerId, refuse: Option<Refuse> },
     End { connection: ConnectionId },
     Refuse { peer: PeerId, refuse: Refuse },
@@ -108,6 +112,8 @@ impl Connections {
 #[derive(Debug)]
 struct Connection {
     dialled_by_us: bool,
+    /// From where the peer is connected.
+    remote: Option<IpAddr>,
     since: Instant,
     state: State,
 }
@@ -125,6 +131,7 @@ enum State {
 /// The task.
 pub(super) struct Task {
     me: PeerId,
+    keypair: Keypair,
     pub(super) swarm: Swarm<Behaviour>,
     pub(super) listeners: Listeners,
     shared: Arc<Connections>,
@@ -146,7 +153,8 @@ impl Task {
             .ok_or_else(|| NetError::Start("not an Ed25519 identity".into()))?;
         let mut swarm = building::swarm(&keypair, options)?;
         let listeners = Listeners::open(&options.listen, |address| swarm.listen_on(address))?;
-        Ok(Self { me, swarm, listeners, shared, signals, open: BTreeMap::new(), waiting: BTreeSet::new() })
+        let (open, waiting) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Self { me, keypair, swarm, listeners, shared, signals, open, waiting })
     }
 
     pub(super) async fn run(mut self) {
@@ -190,6 +198,7 @@ impl Task {
             match request {
                 Request::Dial { peer, addresses } => self.dial(peer, addresses),
                 Request::DialNow { peer, addresses } => self.dial_now(peer, &addresses),
+                Request::Reach { peer, addresses, answer } => self.reach(peer, &addresses, answer),
                 Request::Disconnect { peer, refuse } => self.disconnect(peer, refuse),
                 Request::End { connection } => {
                     self.swarm.close_connection(connection);
@@ -243,7 +252,9 @@ impl Task {
                     return;
                 };
                 let (dialled_by_us, since) = (endpoint.is_dialer(), Instant::now());
-                let connection = Connection { dialled_by_us, since, state: State::Opening(BTreeMap::new()) };
+                let remote = address::ip_of(endpoint.get_remote_address());
+                let state = State::Opening(BTreeMap::new());
+                let connection = Connection { dialled_by_us, remote, since, state };
                 self.open.entry(peer).or_default().insert(connection_id, connection);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {

@@ -30,7 +30,7 @@ use samara_protocol::wire::codec::WireError;
 use samara_protocol::wire::{DataHeader, Message};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 /// Events that may wait for the driver; a data event holds a frame of up to 272 KiB.
@@ -228,6 +228,14 @@ impl Net {
     /// Dials. Nothing happens when the peer is connected, is being dialled, or is refused.
     pub fn dial(&self, peer: Option<PeerId>, addresses: Vec<String>) {
         self.connections.request(Request::Dial { peer, addresses });
+    }
+
+    /// Whether a new connection to a neighbour comes to be at one of these addresses; only those of the machine from which
+    /// it is connected are tried, and the connection ends at once.
+    pub fn reach(&self, peer: PeerId, addresses: Vec<String>) -> oneshot::Receiver<bool> {
+        let (answer, result) = oneshot::channel();
+        self.connections.request(Request::Reach { peer, addresses, answer });
+        result
     }
 
     /// Ends all connections.

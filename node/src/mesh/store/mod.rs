@@ -29,6 +29,7 @@ mod tests;
 
 pub use error::StoreError;
 pub use losses::Loss;
+pub(crate) use space::{of_content, used as bytes_used};
 
 use bytes::Bytes;
 use losses::Losses;
@@ -54,6 +55,8 @@ const COPY_BYTES: u64 = 1024 * 1024;
 pub struct StoreOptions {
     /// Bytes of the disk that are never used.
     pub reserve_free_bytes: u64,
+    /// Bytes on disk that all contents together may take; none: as much as there is.
+    pub quota_bytes: Option<u64>,
 }
 
 /// A handle that may be cloned.
@@ -263,6 +266,21 @@ impl Store {
     pub async fn contents(&self) -> Vec<ContentHash> {
         let entries = std::fs::read_dir(&self.0.dir).into_iter().flatten().filter_map(Result::ok);
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// Bytes that all contents take on disk.
+    pub fn bytes_used(&self) -> u64 {
+        space::used(&self.0.dir)
+    }
+
+    /// Bytes on disk that they may take, if that is limited.
+    pub fn quota_bytes(&self) -> Option<u64> {
+        self.0.options.quota_bytes
+    }
+
+    /// Whether bytes freed here are free for files of another directory.
+    pub fn shares_disk_with(&self, other: &Path) -> bool {
+        space::is_one_disk(&self.0.dir, other)
     }
 
     /// The process ends: what reads whole contents is broken off. What runs on single ranges goes on.

@@ -42,7 +42,9 @@ impl Store {
     pub(super) fn reserve(&self, slot: &Slot, held: Held) -> Result<(), StoreError> {
         let slots = self.slots();
         let others: u64 = slots.values().map(|other| other.bytes_missing()).sum();
-        space::check(held.bytes_missing(), self.available()?.saturating_sub(others))?;
+        let within_quota = self.quota_bytes().map(|quota| quota.saturating_sub(self.bytes_used()));
+        let available = self.available()?.min(within_quota.unwrap_or(u64::MAX));
+        space::check(held.bytes_missing(), available.saturating_sub(others))?;
         slot.set_held(Some(held));
         Ok(())
     }

@@ -3,10 +3,14 @@
 use super::StoreError;
 use std::error::Error;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// What a hash tree and the store's own records cost beside the data: 64 bytes for each 16 KiB, and a little.
 const OVERHEAD_DIVISOR: u64 = 128;
+
+/// The unit of `st_blocks`, whatever the file system's own.
+const BLOCK_BYTES: u64 = 512;
 
 /// What the records of a fresh copy need.
 const RECORDS_BYTES: u64 = 2 << 20;
@@ -17,9 +21,31 @@ pub(super) fn available(dir: &Path, reserved: u64) -> Result<u64, StoreError> {
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(reserved))
 }
 
+/// Bytes that a content of this size takes, hash tree and all but the store's records.
+pub(crate) fn of_content(size: u64) -> u64 {
+    size.saturating_add(size / OVERHEAD_DIVISOR)
+}
+
+/// Bytes that the files below `dir` take on disk. What vanishes meanwhile takes none.
+pub(crate) fn used(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    let size = |entry: std::fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => used(&entry.path()),
+        Ok(kind) if kind.is_file() => entry.metadata().map_or(0, |meta| meta.blocks() * BLOCK_BYTES),
+        _ => 0,
+    };
+    entries.map(size).sum()
+}
+
+/// Whether two directories, or what of them is there, lie on one file system.
+pub(super) fn is_one_disk(one: &Path, other: &Path) -> bool {
+    let disk = |path: &Path| path.ancestors().find_map(|there| there.metadata().ok()).map(|meta| meta.dev());
+    disk(one).is_some_and(|dev| Some(dev) == disk(other))
+}
+
 /// Whether `missing` bytes of content fit.
 pub(super) fn check(missing: u64, available: u64) -> Result<(), StoreError> {
-    let needed = missing.saturating_add(missing / OVERHEAD_DIVISOR);
+    let needed = of_content(missing);
     if missing == 0 || needed <= available { Ok(()) } else { Err(StoreError::NoSpace { needed, available }) }
 }
 

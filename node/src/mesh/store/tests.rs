@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tempfile::TempDir;
 
-const OPTIONS: StoreOptions = StoreOptions { reserve_free_bytes: 0 };
+const OPTIONS: StoreOptions = StoreOptions { reserve_free_bytes: 0, quota_bytes: None };
 const PIECE_BYTES: u32 = 131_072;
 /// Four pieces, the last of two groups and a bit; its hash tree is kept in iroh-blobs' database.
 const LENGTH: u64 = 3 * 131_072 + 2 * GROUP_BYTES + 700;
@@ -459,7 +459,9 @@ async fn a_disk_without_room_refuses_at_once_and_keeps_what_is_there() {
     let (store, _) = artifact.open(dir.path()).await;
     artifact.write(&store, &[2]).await;
     store.shutdown().await.unwrap();
-    let store = Store::open(dir.path(), StoreOptions { reserve_free_bytes: u64::MAX }).await.unwrap();
+    let store = Store::open(dir.path(), StoreOptions { reserve_free_bytes: u64::MAX, quota_bytes: None })
+        .await
+        .unwrap();
     let refused = store.open_content(artifact.content, artifact.geometry).await;
     assert!(matches!(refused, Err(StoreError::NoSpace { available: 0, .. })), "{refused:?}");
     let (store, have) = artifact.open(dir.path()).await;
@@ -472,7 +474,7 @@ async fn a_damaged_copy_is_mended_in_place_on_a_full_disk_as_well() {
     use std::os::unix::fs::MetadataExt as _;
     let artifact = Artifact::new(LARGE).await;
     let dir = artifact.stored().await;
-    let full = StoreOptions { reserve_free_bytes: u64::MAX };
+    let full = StoreOptions { reserve_free_bytes: u64::MAX, quota_bytes: None };
     let store = Store::open(dir.path(), full).await.unwrap();
     // Complete: nothing more is needed.
     assert!(store.open_content(artifact.content, artifact.geometry).await.unwrap().is_full());

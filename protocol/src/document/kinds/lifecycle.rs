@@ -158,6 +158,16 @@ pub enum Probe {
         /// Where.
         path: String,
     },
+    /// So many neighbours open a new connection to this device, so that the next update can reach it.
+    Neighbours {
+        /// How many.
+        #[serde(default = "one")]
+        at_least: u32,
+    },
+}
+
+fn one() -> u32 {
+    1
 }
 
 fn http_ok() -> u16 {
@@ -294,6 +304,10 @@ impl HealthCheck {
             Probe::Tcp { address } => check_loopback("health.checks.address", address),
             Probe::Unit { unit } => check_unit("health.checks.unit", unit),
             Probe::File { path } => check_path("health.checks.path", path),
+            Probe::Neighbours { at_least } if !(1..=16).contains(at_least) => {
+                Err(DocumentError::field("health.checks.at_least", "must be 1 to 16"))
+            }
+            Probe::Neighbours { .. } => Ok(()),
         }
     }
 }
@@ -404,6 +418,8 @@ mod tests {
             json!({"probe": "command", "command": ["app/bin/check"]}),
             json!({"probe": "unit", "unit": "pump@1.service"}),
             json!({"probe": "file", "path": "/run/app/ready"}),
+            json!({"probe": "neighbours"}),
+            json!({"probe": "neighbours", "at_least": 16}),
         ] {
             assert_eq!(check(right.clone()), Ok(()), "{right}");
         }
@@ -420,6 +436,8 @@ mod tests {
             json!({"probe": "unit", "unit": "--now"}),
             json!({"probe": "unit", "unit": "a b"}),
             json!({"probe": "file", "path": "/run/../etc"}),
+            json!({"probe": "neighbours", "at_least": 0}),
+            json!({"probe": "neighbours", "at_least": 17}),
             json!({"probe": "command", "command": ["/bin/true"], "timeout_seconds": 0}),
             json!({"probe": "telepathy"}),
         ] {

@@ -288,14 +288,18 @@ fn a_release_that_does_not_fit_waits_with_both_numbers_and_one_that_never_will_i
     assert!(machine.poll_timeout().unwrap() > at);
     machine.handle(at, Input::Space(Space::Never { needed: 9, capacity: 8 }));
     assert_eq!((machine.state(), machine.lacks()), (State::Rejected, None));
-    assert_eq!(machine.fault().unwrap().why, "it needs 9 bytes, the disk has 8 in all");
+    assert_eq!(machine.fault().unwrap().why, "it needs 9 bytes, there is room for 8 in all");
 }
 
 /// What follows from a record in a state and from what the file system says.
 fn resumed(state: State, is_new: bool, cuts: u32) -> (State, u32) {
-    let record = Record { from: state, state, attempt: 1, cuts, fault: None };
-    let machine = Install::resume(plan(), record, is_new, wanted(1), Timestamp::ZERO, 7);
+    let machine = found_in(state, if is_new { Found::New } else { Found::Other }, cuts);
     (machine.state(), machine.cuts)
+}
+
+fn found_in(state: State, found: Found, cuts: u32) -> Install {
+    let record = Record { from: state, state, attempt: 1, cuts, fault: None };
+    Install::resume(plan(), record, found, wanted(1), Timestamp::ZERO, 7)
 }
 
 // S9
@@ -315,12 +319,40 @@ fn after_a_cut_the_record_and_the_file_system_say_how_it_goes_on() {
     assert_eq!(resumed(Committed, true, 0), (Committed, 0));
 }
 
+// S13
+#[test]
+fn an_agent_that_was_given_up_goes_with_all_of_its_release() {
+    use State::*;
+    for (state, then) in [
+        (Installing, RollingBack),
+        (Activating, RollingBack),
+        (Rebooting, RollingBack),
+        (Testing, RollingBack),
+        (Committing, Committing),
+        (RollingBack, RollingBack),
+    ] {
+        let machine = found_in(state, Found::GivenUp("it does not start".into()), 0);
+        assert_eq!(machine.state(), then);
+        if matches!(state, Activating | Rebooting | Testing) {
+            let mut story = Story::of(machine);
+            story.run_well();
+            let fault = story.machine.fault().unwrap().clone();
+            assert_eq!(
+                (story.machine.state(), fault.phase, fault.code),
+                (RolledBack, state, FaultCode::Agent)
+            );
+            assert_eq!(fault.why, "it does not start");
+        }
+    }
+}
+
 // S10
 #[test]
 fn a_cut_is_nobodys_fault_unless_there_are_too_many() {
     for (cuts, end) in [(0, State::Failed), (4, State::Failed), (5, State::RolledBack)] {
         let record = Record { from: State::Staged, state: State::Installing, attempt: 1, cuts, fault: None };
-        let mut story = Story::of(Install::resume(plan(), record, false, wanted(1), Timestamp::ZERO, 7));
+        let mut story =
+            Story::of(Install::resume(plan(), record, Found::Other, wanted(1), Timestamp::ZERO, 7));
         story.run_well();
         assert_eq!(story.machine.state(), end, "{cuts}");
     }

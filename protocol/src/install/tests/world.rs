@@ -81,12 +81,16 @@ impl World {
 
     /// Power fails and comes back.
     fn cut(&mut self) {
-        let is_new = self.there.iter().all(|there| *there == There::New);
+        let found = match self.there.iter().all(|there| *there == There::New) {
+            true if self.plan.restarts && self.is(self.odds.fails) => Found::GivenUp("it is mute".into()),
+            true => Found::New,
+            false => Found::Other,
+        };
         let (plan, seed, verdict) = (self.plan.clone(), self.dice.next_u64(), wanted(self.attempts_max));
         self.undone.clear();
         self.machine = match self.journal.clone() {
             Some(record) if record.state.is_under_way() || record.state.is_terminal() => {
-                Install::resume(plan, record, is_new, verdict, self.now, seed)
+                Install::resume(plan, record, found, verdict, self.now, seed)
             }
             Some(record) => Install::again(plan, record, verdict, self.now, seed),
             None => Install::new(plan, verdict, self.now, seed),

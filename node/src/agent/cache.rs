@@ -1,0 +1,102 @@
+//! Which copies of contents stay on disk, and which give way.
+//!
+//! What a release that is wanted needs is never touched. Beside that the copy of the release before stays, closed: it
+//! costs no memory, and a rollout that goes back to it needs no uplink. It gives way when room is wanted, or when the
+//! store is beyond its quota: what was superseded first goes first. The mesh is not told of such copies, so that no seeder
+//! leaves because of them.
+
+use super::Agent;
+use crate::api::StoreView;
+use samara_protocol::id::{ContentHash, DocumentId};
+use samara_protocol::install::Space;
+use samara_protocol::rollout::blobs_for;
+use std::collections::BTreeSet;
+
+impl Agent {
+    /// What the releases need that are wanted, or are under way.
+    fn contents_wanted(&self) -> BTreeSet<ContentHash> {
+        self.work.values().flat_map(|work| &work.blobs).map(|blob| blob.content).collect()
+    }
+
+    /// The releases before those in place, first superseded first.
+    fn releases_before(&self) -> Vec<DocumentId> {
+        let previous = self.parts.state.previous().unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read what was in place before");
+            Default::default()
+        });
+        let distinct: BTreeSet<_> = previous.into_values().collect();
+        let mut releases: Vec<_> = distinct.into_iter().collect();
+        releases.sort_by_key(|id| (self.rows.get(id).map(|row| row.at), *id));
+        releases
+    }
+
+    /// Copies that are kept although nothing wants them, those that give way first in front.
+    async fn contents_kept(&self) -> Vec<ContentHash> {
+        let (wanted, held) = (self.contents_wanted(), self.parts.store.contents().await);
+        let releases = self.releases_before();
+        // What two releases have in common stays as long as the later one.
+        let mut kept: Vec<ContentHash> = Vec::new();
+        for release in releases.iter().rev().filter_map(|id| self.documents.releases.get(id)) {
+            for blob in blobs_for(release, &self.facts).into_iter().rev() {
+                let is_kept = held.contains(&blob.content) && !wanted.contains(&blob.content);
+                if is_kept && !kept.contains(&blob.content) {
+                    kept.push(blob.content);
+                }
+            }
+        }
+        kept.reverse();
+        kept
+    }
+
+    /// Removes the copy that gives way first; false if none does.
+    pub(super) async fn evict_one(&self) -> bool {
+        // A roll back may read what the release before brought.
+        if self.is_under_way() {
+            return false;
+        }
+        let Some(content) = self.contents_kept().await.first().copied() else { return false };
+        match self.parts.store.remove(content).await {
+            Ok(()) => {
+                tracing::info!(target: "samara", event = "evicted", %content, "the copy of an earlier release gives way");
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, %content, "cannot remove a content");
+                false
+            }
+        }
+    }
+
+    /// Frees what nothing stands for any more, and what is beyond the quota.
+    pub(super) async fn tidy_store(&self) {
+        let (wanted, kept) = (self.contents_wanted(), self.contents_kept().await);
+        for content in self.parts.store.contents().await {
+            if !wanted.contains(&content) && !kept.contains(&content) {
+                self.remove(content).await;
+            }
+        }
+        while self.is_beyond_quota() && self.evict_one().await {}
+    }
+
+    fn is_beyond_quota(&self) -> bool {
+        let store = &self.parts.store;
+        store.quota_bytes().is_some_and(|quota| store.bytes_used() > quota)
+    }
+
+    /// What the store takes, for the status.
+    pub(super) fn look_at_store(&mut self) {
+        let store = &self.parts.store;
+        self.store_view = StoreView { bytes_used: store.bytes_used(), bytes_quota: store.quota_bytes() };
+    }
+
+    /// Room for a release; earlier copies give way to what is staged if they lie on the same disk.
+    pub(super) async fn make_room(&self, release: DocumentId) -> Space {
+        let may_help = self.parts.store.shares_disk_with(&self.parts.install_root);
+        loop {
+            let space = self.space_for(release).await;
+            if !matches!(space, Space::Lacks { .. }) || !may_help || !self.evict_one().await {
+                return space;
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A release that brings the agent itself: what the guard is told of it, and whether it found back to its neighbours.
+
+use super::Agent;
+use super::steps::{Job, StepError};
+use crate::handler::{self, Evidence, InstallError, Site};
+use crate::mesh::MeshView;
+use samara_protocol::document::{Artifact, ArtifactKind, HookStep, Restart};
+use samara_protocol::id::DocumentId;
+use samara_protocol::install::{Found, Record, State};
+use std::io::Error;
+use std::time::Duration;
+
+use crate::guard::{Trial, TrialFiles};
+
+/// What a trial may take beyond tests and hooks: artifacts are switched once more after a cut.
+const SWITCH_TIME: Duration = Duration::from_secs(600);
+
+/// Neighbours at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Near {
+    /// Devices that stay, as far as one can know.
+    devices: usize,
+    /// Members of any kind.
+    members: usize,
+}
+
+impl Near {
+    pub(super) fn of(mesh: &MeshView) -> Self {
+        Self { devices: mesh.devices, members: mesh.neighbours.len() }
+    }
+}
+
+fn is_agent(artifact: &Artifact) -> bool {
+    let restart = artifact.binary.as_ref().map(|binary| &binary.restart);
+    artifact.kind == ArtifactKind::Binary && restart == Some(&Restart::Agent)
+}
+
+impl Job {
+    /// Tells the guard, before the switch, what it may have to bring back.
+    pub(super) fn begin_trial(&self, site: &Site, artifact: &Artifact) -> Result<(), InstallError> {
+        let Some((attempt, longest)) = self.trial.filter(|_| is_agent(artifact)) else { return Ok(()) };
+        // After a cut it was switched already, and what was there before is known no longer.
+        if handler::evidence(site, artifact) == Evidence::New {
+            return Ok(());
+        }
+        let hooks = self.subject.hooks.iter().filter(|hook| hook.step == HookStep::PostInstall);
+        let hooks = hooks.map(|hook| hook.timeout_seconds).sum::<u64>();
+        let trial = Trial {
+            release: self.subject.id,
+            attempt,
+            before: self.root.join(&artifact.destination).canonicalize().ok(),
+            neighbours: self.near.devices,
+            seconds: (longest + SWITCH_TIME).as_secs().saturating_add(hooks),
+        };
+        let why = |error: Error| InstallError::Journal(format!("cannot tell the guard: {error}"));
+        self.trials.begin(&trial).map_err(why)
+    }
+
+    /// Whether the new agent found back to the mesh, if the one before was in it. A device that was alone may be alone.
+    pub(super) fn check_rejoined(&self) -> Result<(), StepError> {
+        if self.trial.is_none() || self.near.members > 0 {
+            return Ok(());
+        }
+        let trial = self.trials.trial().map_err(|error| StepError::Agent { why: error.to_string() })?;
+        match trial.filter(|trial| trial.release == self.subject.id && trial.neighbours > 0) {
+            Some(Trial { neighbours, .. }) => {
+                let why = format!(
+                    "the new samara-node finds no member of the mesh; before it {neighbours} devices were connected"
+                );
+                Err(StepError::Agent { why })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The way back, or on, is certain: from then on the guard has nothing to count.
+pub(super) fn end_trial(trials: &TrialFiles, id: DocumentId, record: &Record) {
+    if !matches!(record.state, State::Committing | State::RolledBack | State::Failed) {
+        return;
+    }
+    let is_over = trials.trial().is_ok_and(|trial| trial.is_some_and(|trial| trial.release == id));
+    if is_over && let Err(error) = trials.end() {
+        tracing::error!(%error, "cannot tell the guard that the trial is over; the next start does");
+    }
+}
+
+impl Agent {
+    /// What is found of a release that was under way, artifacts all being in place or not.
+    pub(super) fn found(&self, id: DocumentId, is_new: bool) -> Found {
+        match &self.parts.given_up {
+            Some(given_up) if given_up.release == id => Found::GivenUp(given_up.why.clone()),
+            _ if is_new => Found::New,
+            _ => Found::Other,
+        }
+    }
+
+    /// Whether this process is the agent from before the release: the guard gave up its own.
+    pub(super) fn is_from_before(&self, id: DocumentId) -> bool {
+        self.parts.given_up.as_ref().is_some_and(|given_up| given_up.release == id)
+    }
+
+    /// After a start: tells the guard that this agent runs, or that what is on trial has ended.
+    pub(super) fn answer_guard(&self) {
+        let answered = self.parts.trials.trial().and_then(|trial| {
+            let Some(trial) = trial else { return Ok(()) };
+            let state = self.rows.get(&trial.release).map(|row| row.record.state);
+            match state {
+                Some(State::Inconsistent) => Ok(()),
+                Some(state) if state.is_under_way() && state != State::Committing => {
+                    self.parts.trials.set_ready()
+                }
+                _ => self.parts.trials.end(),
+            }
+        });
+        if let Err(error) = answered {
+            tracing::error!(%error, "cannot answer the guard");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Which copies stay: of what is wanted always, of the release before as far as there is room.
+
+use super::*;
+use samara_protocol::install::State as Stands;
+
+impl Bench {
+    async fn contents(&self) -> BTreeSet<ContentHash> {
+        self.agent.parts.store.contents().await.into_iter().collect()
+    }
+
+    /// From now on the store may grow by so many bytes; what it may take in all.
+    async fn limit(&mut self, growth: u64) -> u64 {
+        let quota = self.agent.parts.store.bytes_used() + growth;
+        self.agent.parts.store = limited_store(self.dir.path(), Some(quota)).await;
+        quota
+    }
+
+    /// Publishes a release of these bytes and installs it.
+    async fn install_next(&mut self, number: u8, bytes: &[u8]) -> DocumentId {
+        let id = self.publish(number + 10, release_of(number.into(), bytes), |_| ()).await;
+        self.bring(bytes).await;
+        self.settle().await;
+        assert_eq!(self.agent.work[&id].state(), Stands::Committed);
+        id
+    }
+}
+
+fn contents_of<const N: usize>(all: [&[u8]; N]) -> BTreeSet<ContentHash> {
+    all.map(|bytes| blob(bytes).content).into()
+}
+
+#[tokio::test]
+async fn the_copy_of_the_release_before_stays_and_what_is_older_goes() {
+    let mut bench = Bench::new().await;
+    bench.install().await;
+    bench.install_next(2, b"two").await;
+    assert_eq!(bench.contents().await, contents_of([BYTES, b"two"]));
+    bench.install_next(3, b"three").await;
+    assert_eq!(bench.contents().await, contents_of([b"two", b"three"]));
+}
+
+#[tokio::test]
+async fn a_rollout_that_goes_back_needs_nobody_who_has_the_bytes() {
+    let mut bench = Bench::new().await;
+    bench.install().await;
+    let next = bench.install_next(2, b"two").await;
+    let back = bench.release;
+    bench.roll_out(12, 2, next, |rollout| rollout.rollback_to = Some(back)).await;
+    bench.settle().await;
+    assert_eq!((bench.state(), bench.there().as_bytes()), (Stands::Committed, BYTES));
+    assert_eq!(bench.contents().await, contents_of([BYTES, b"two"]));
+}
+
+#[tokio::test]
+async fn the_copy_of_the_release_before_gives_way_to_a_release_that_has_no_room_beside_it() {
+    let mut bench = Bench::new().await;
+    let [first, third] = [1, 3].map(|byte| vec![byte; PIECE_BYTES as usize]);
+    bench.install_next(2, &first).await;
+    bench.install_next(3, b"two").await;
+    assert_eq!(bench.contents().await, contents_of([&first, b"two"]));
+    // Half of what the third needs, records and all.
+    let quota = bench.limit(64 << 10).await;
+    let id = bench.publish(14, release_of(4, &third), |_| ()).await;
+    assert_eq!(bench.agent.work[&id].state(), Stands::Downloading, "{:?}", bench.standing_of(&id));
+    assert_eq!(bench.contents().await, contents_of([&third, b"two"]));
+    bench.agent.retry().await;
+    assert_eq!(bench.agent.store_view.bytes_quota, Some(quota));
+}
+
+#[tokio::test]
+async fn a_release_beyond_the_quota_is_refused_with_both_numbers_and_one_that_lacks_room_waits() {
+    let mut bench = Bench::limited(Some(100_000), |_, _| ()).await;
+    let large = vec![7; PIECE_BYTES as usize];
+    let id = bench.publish(12, release_of(2, &large), |_| ()).await;
+    let why = "it needs 132096 bytes, there is room for 100000 in all";
+    assert_eq!(bench.standing_of(&id), (ReleaseState::Rejected, why.into()));
+
+    let mut bench = Bench::new().await;
+    let in_place = vec![1; PIECE_BYTES as usize];
+    bench.install_next(2, &in_place).await;
+    bench.limit(4096).await;
+    let mut other = Release { channel: "beta".into(), ..release_of(2, &large) };
+    other.artifacts[0].destination = "door".into();
+    let id = bench.publish(13, other, |_| ()).await;
+    let (state, why) = bench.standing_of(&id);
+    assert_eq!(state, ReleaseState::WaitingForSpace, "{why}");
+    assert!(why.starts_with("no room on the disk: 132096 bytes are needed, "), "{why}");
+    assert!(bench.contents().await.is_superset(&contents_of([&in_place])), "what is in place stays");
+}
+
+#[tokio::test]
+async fn a_quota_that_was_lowered_frees_the_release_before_and_never_what_is_in_place() {
+    let mut bench = Bench::new().await;
+    bench.install().await;
+    bench.install_next(2, b"two").await;
+    bench.agent.parts.store = limited_store(bench.dir.path(), Some(1)).await;
+    bench.agent.tidy_store().await;
+    assert_eq!(bench.contents().await, contents_of([b"two"]));
+}
