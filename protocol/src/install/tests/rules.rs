@@ -319,7 +319,7 @@ fn after_a_cut_the_record_and_the_file_system_say_how_it_goes_on() {
     assert_eq!(resumed(Committed, true, 0), (Committed, 0));
 }
 
-// S13
+// S14
 #[test]
 fn an_agent_that_was_given_up_goes_with_all_of_its_release() {
     use State::*;
