@@ -50,10 +50,11 @@ pub enum GeometryError {
 }
 
 /// The shape of one artifact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Geometry {
     length: u64,
     piece_bytes: u32,
+    request_bytes: u32,
 }
 
 impl Geometry {
@@ -65,13 +66,24 @@ impl Geometry {
         if length > ARTIFACT_BYTES_MAX || length.div_ceil(u64::from(piece_bytes)) > u64::from(PIECES_MAX) {
             return Err(GeometryError::Length(length));
         }
-        Ok(Self { length, piece_bytes })
+        Ok(Self { length, piece_bytes, request_bytes: REQUEST_BYTES_MAX })
     }
 
     /// The shape that a publisher gives an artifact of `length` bytes.
     pub fn for_length(length: u64) -> Result<Self, GeometryError> {
         let aim = length.div_ceil(1024).clamp(u64::from(PIECE_BYTES_MIN), u64::from(PIECE_BYTES_MAX));
         Self::new(length, aim.next_power_of_two() as u32)
+    }
+
+    /// The same shape where a request asks for at most so many bytes, whole chunk groups, instead of
+    /// [`REQUEST_BYTES_MAX`]: the peers of a simulation may agree on more, the wire does not carry it.
+    pub fn with_requests_of(self, bytes: u32) -> Self {
+        Self { request_bytes: bytes, ..self }
+    }
+
+    /// Chunk groups of a request at most.
+    pub fn request_groups(&self) -> u16 {
+        (u64::from(self.request_bytes) / GROUP_BYTES) as u16
     }
 
     /// Bytes of the artifact.
@@ -111,7 +123,7 @@ impl Geometry {
         range.piece.0 < self.pieces()
             && range.groups > 0
             && end <= u32::from(self.groups(range.piece))
-            && u64::from(range.groups) * GROUP_BYTES <= u64::from(REQUEST_BYTES_MAX)
+            && range.groups <= self.request_groups()
     }
 
     /// First byte and number of bytes of a valid range.
@@ -121,10 +133,10 @@ impl Geometry {
         (start, end.saturating_sub(start))
     }
 
-    /// The ranges of at most [`REQUEST_BYTES_MAX`] that together are one piece, in order.
+    /// The ranges of at most one request that together are one piece, in order.
     pub fn ranges(&self, piece: PieceIndex) -> impl Iterator<Item = PieceRange> + use<> {
         let all = self.groups(piece);
-        let step = (u64::from(REQUEST_BYTES_MAX) / GROUP_BYTES) as u16;
+        let step = self.request_groups();
         (0..all.div_ceil(step)).map(move |i| PieceRange {
             piece,
             first_group: i * step,

@@ -17,6 +17,7 @@ pub mod time;
 mod text;
 
 pub mod geometry;
+pub mod peer_map;
 pub mod piece_set;
 
 pub mod artifact;

@@ -83,6 +83,8 @@ pub enum Happening {
     Restarted,
     /// SIGTERM.
     Left,
+    /// Its power was gone.
+    PowerCut,
     /// Its link carries nothing any more.
     LinkDown,
     /// Its link carries again.
@@ -97,6 +99,7 @@ impl From<Verb> for Happening {
     fn from(verb: Verb) -> Self {
         match verb {
             Verb::Kill => Self::Killed,
+            Verb::PowerCut => Self::PowerCut,
             Verb::Restart => Self::Restarted,
             Verb::Leave => Self::Left,
             Verb::LinkDown => Self::LinkDown,

@@ -9,6 +9,9 @@ use crate::wire::{
     PeerAddress,
 };
 
+/// Members to which a new address is passed on a large site; so many of each in turn reach nearly everybody.
+const NEWS_COPIES: usize = 4;
+
 impl Mesh {
     pub(super) fn on_connected(&mut self, peer: PeerId, now: Timestamp) {
         if peer == self.config.me || self.neighbours.contains_key(&peer) {
@@ -78,6 +81,7 @@ impl Mesh {
             Phase::Member { .. } => return self.on_enrolled(peer, enrolled_device, now),
             Phase::Checking { .. } => {}
         }
+        let mode = neighbour.mode;
         let before = std::mem::replace(&mut neighbour.phase, Phase::Member { enrolled_device });
         let Phase::Checking { listen, held_back, .. } = before else { return };
         let peers = self.addresses.some_for(peer, &mut self.rng);
@@ -85,7 +89,7 @@ impl Mesh {
             self.send(peer, Message::Addresses(peers));
         }
         let members = self.neighbours.values().filter(|neighbour| neighbour.is_member()).count();
-        if members > self.config.neighbours_max {
+        if members > self.config.places(mode) {
             return self.disconnect(peer, DisconnectReason::Surplus, now);
         }
         self.addresses.learn(peer, &listen, self.config.limits.addresses_max);
@@ -167,13 +171,18 @@ impl Mesh {
         }
     }
 
-    /// Newly learned addresses go to every member once.
+    /// Newly learned addresses go to every member once; on a large site, where nobody needs all, to a few.
     pub(super) fn pass_news(&mut self) {
         let news = self.addresses.take_news();
         if news.is_empty() {
             return;
         }
-        for peer in self.neighbours() {
+        let mut members = self.neighbours();
+        if self.addresses.len() > self.config.limits.full_mesh_max {
+            self.rng.shuffle(&mut members);
+            members.truncate(NEWS_COPIES);
+        }
+        for peer in members {
             let for_peer: Vec<PeerAddress> =
                 news.iter().filter(|entry| entry.peer != peer).cloned().collect();
             if !for_peer.is_empty() {

@@ -78,7 +78,7 @@ impl Mesh {
 
     fn send_haves(&mut self, content: ContentHash, pieces: &[PieceIndex]) {
         let Some(swarm) = self.swarms.get(&content) else { return };
-        for (&peer, party) in &swarm.parties {
+        for (&peer, party) in swarm.parties.iter() {
             let lacks = |piece: &&PieceIndex| party.joined_full || !party.have.contains(**piece);
             let pieces: Vec<PieceIndex> = pieces.iter().filter(lacks).copied().collect();
             if !pieces.is_empty() {

@@ -5,6 +5,9 @@ use crate::neighbour::Limits;
 use crate::wire::ServeMode;
 use std::collections::BTreeMap;
 
+/// Places that a device keeps for granting peers, at most.
+const GRANT_PLACES_MAX: usize = 4;
+
 /// Given at construction. The machine never changes it, but for `mode`, `listen` and `enrollment` when it is told of others.
 #[derive(Debug, Clone)]
 pub struct MeshConfig {
@@ -51,6 +54,23 @@ impl MeshConfig {
             neighbours_max: 64,
             limits: Limits::default(),
         }
+    }
+
+    /// Nobody chooses more neighbours than it may keep; half of the places stay for those that choose it.
+    pub(super) fn fit_choice(&mut self) {
+        let places = self.places(ServeMode::Pull);
+        self.limits.full_mesh_max = self.limits.full_mesh_max.min(places);
+        self.limits.chosen_max = self.limits.chosen_max.min((places / 2).max(1));
+    }
+
+    /// Neighbours with which one more of a mode may stay: a few places of a device wait for granting peers, which come
+    /// late and bring what all the others want.
+    pub(super) fn places(&self, of: ServeMode) -> usize {
+        let kept = match (self.mode, of) {
+            (ServeMode::Pull, ServeMode::Pull) => (self.neighbours_max / 8).clamp(1, GRANT_PLACES_MAX),
+            _ => 0,
+        };
+        self.neighbours_max.saturating_sub(kept).max(1)
     }
 }
 

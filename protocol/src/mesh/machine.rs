@@ -14,6 +14,7 @@ use crate::geometry::PieceRange;
 use crate::id::{ContentHash, PeerId};
 use crate::neighbour::rate::{RateMeter, Smoothed};
 use crate::neighbour::{AddressBook, Choice, Neighbour, ScarceWindow, Uploads};
+use crate::peer_map::PeerMap;
 use crate::rng::Prng;
 use crate::swarm::Swarm;
 use crate::swarm::unopened::Unopened;
@@ -43,7 +44,7 @@ pub struct Mesh {
     pub(super) config: MeshConfig,
     pub(super) actions: VecDeque<Action>,
     pub(super) rng: Prng,
-    pub(super) neighbours: BTreeMap<PeerId, Neighbour>,
+    pub(super) neighbours: PeerMap<Neighbour>,
     pub(super) swarms: BTreeMap<ContentHash, Swarm>,
     pub(super) unopened: Unopened,
     /// Rises from swarm to swarm: bytes that are under way for one that was closed never fit another.
@@ -61,6 +62,8 @@ pub struct Mesh {
     pub(super) safety_is_stale: bool,
     /// Bytes asked of all neighbours.
     pub(super) asked_bytes: u64,
+    /// No request under way was made before.
+    pub(super) asked_since: Timestamp,
     pub(super) inflight_is_full: bool,
     pub(super) received_rate: RateMeter,
     /// How long requests take.
@@ -75,14 +78,15 @@ pub struct Mesh {
 
 impl Mesh {
     /// A machine without neighbours.
-    pub fn new(config: MeshConfig, rng_seed: u64) -> Self {
+    pub fn new(mut config: MeshConfig, rng_seed: u64) -> Self {
+        config.fit_choice();
         let choice = Choice::new(config.me, &config.peers);
         Self {
             config,
             choice,
             actions: VecDeque::new(),
             rng: Prng::new(rng_seed),
-            neighbours: BTreeMap::new(),
+            neighbours: PeerMap::default(),
             swarms: BTreeMap::new(),
             unopened: Unopened::default(),
             channel_last: 0,
@@ -97,6 +101,7 @@ impl Mesh {
             is_safe: false,
             safety_is_stale: false,
             asked_bytes: 0,
+            asked_since: Timestamp::ZERO,
             inflight_is_full: false,
             received_rate: RateMeter::default(),
             answer_time: Smoothed::default(),
@@ -195,7 +200,7 @@ impl Mesh {
 
     /// The neighbours that take part in a swarm.
     pub fn swarm_peers(&self, content: &ContentHash) -> Vec<SwarmPeer> {
-        let parties = self.swarms.get(content).into_iter().flat_map(|swarm| &swarm.parties);
+        let parties = self.swarms.get(content).into_iter().flat_map(|swarm| swarm.parties.iter());
         let view = |(peer, party): (&PeerId, &crate::swarm::Party)| SwarmPeer {
             peer: *peer,
             enrolled_device: self.neighbours.get(peer).is_some_and(Neighbour::is_enrolled),
@@ -239,7 +244,6 @@ impl Mesh {
             self.retry_wants(now);
             self.pass_news();
             self.pump_uploads(now);
-            self.pump_requests(now);
         }
         if self.resume_at.take_if(|at| *at <= now).is_some() {
             self.resume_requests(now);

@@ -4,6 +4,7 @@ use super::{Action, Mesh, Violation};
 use crate::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::id::{ContentHash, PeerId};
 use crate::neighbour::{Neighbour, Phase, Waiting};
+use crate::peer_map::PeerMap;
 use crate::piece_set::PieceSet;
 use crate::swarm::holders::Holders;
 use crate::swarm::ledger::Ledger;
@@ -12,7 +13,6 @@ use crate::swarm::unopened::Opening;
 use crate::swarm::{Counters, Origin, Party, Swarm};
 use crate::time::Timestamp;
 use crate::wire::{Channel, Have, Message, Open, ServeMode};
-use std::collections::BTreeMap;
 
 impl Mesh {
     pub(super) fn on_swarm_opened(
@@ -26,6 +26,7 @@ impl Mesh {
     ) {
         self.unopened.remove(content);
         self.close_swarm(content, now);
+        let geometry = geometry.with_requests_of(self.config.limits.request_bytes);
         let pieces = geometry.pieces();
         if have.len() != pieces {
             return;
@@ -46,7 +47,7 @@ impl Mesh {
             has_intake: true,
             paused_until: Timestamp::ZERO,
             picker: Picker::new(geometry, have, &mut self.rng),
-            parties: BTreeMap::new(),
+            parties: PeerMap::default(),
             origin,
             unannounced: Vec::new(),
             counters: Counters::default(),
@@ -228,6 +229,7 @@ impl Mesh {
         let Ok(geometry) = Geometry::new(open.length, open.piece_bytes) else {
             return self.violation(peer, "an impossible geometry", now);
         };
+        let geometry = geometry.with_requests_of(limits.request_bytes);
         if pieces + u64::from(geometry.pieces()) > pieces_max {
             return self.violation(peer, "takes part in too large swarms", now);
         }

@@ -78,6 +78,9 @@ impl Mesh {
     fn ask(&mut self, peer: PeerId, content: ContentHash, range: PieceRange, now: Timestamp) {
         let Some(swarm) = self.swarms.get(&content) else { return };
         let (bytes, channel) = (swarm.bytes(range), swarm.channel);
+        if self.asked_bytes == 0 {
+            self.asked_since = now;
+        }
         self.with_budget(peer, |budget| budget.ask(content, range, bytes, now));
         self.send(peer, Message::Request(Request { channel, range }));
     }
@@ -140,11 +143,7 @@ impl Mesh {
 
     /// When to look for requests that are overdue: nothing is late before.
     pub(super) fn requests_due(&self) -> Option<Timestamp> {
-        if self.asked_bytes == 0 {
-            return None;
-        }
-        let oldest = self.neighbours.values().filter_map(|neighbour| neighbour.budget.oldest()).min();
-        oldest.map(|oldest| oldest + self.overdue())
+        (self.asked_bytes > 0).then(|| self.asked_since + self.overdue())
     }
 
     /// Nothing more is asked of a peer, or for a swarm, until then.
@@ -174,10 +173,12 @@ impl Mesh {
         let peers: Vec<(PeerId, Duration)> =
             self.neighbours.iter().map(|(peer, n)| (*peer, n.rtt())).collect();
         let timeout_min = self.config.limits.request_timeout_min;
+        let mut is_news = false;
         for &(peer, rtt) in &peers {
             let expired = self.with_budget(peer, |budget| budget.expire(rtt, timeout_min, now));
             let expired = expired.unwrap_or_default();
             self.expect_strays(peer, expired.len());
+            is_news |= !expired.is_empty();
             for asked in expired {
                 self.release(peer, asked.content, asked.range);
                 self.cancel(peer, asked.content, asked.range);
@@ -195,5 +196,10 @@ impl Mesh {
                 }
             }
         }
+        if is_news {
+            self.pump_requests(now);
+        }
+        let oldest = self.neighbours.values().filter_map(|neighbour| neighbour.budget.oldest()).min();
+        self.asked_since = oldest.unwrap_or(now);
     }
 }

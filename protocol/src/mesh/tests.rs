@@ -738,7 +738,8 @@ fn help_beyond_one_copy_is_given_only_if_allowed_and_makes_a_site_of_weak_uplink
         assert!(one <= 1010, "{one}");
         slow += time;
         let (more, time) = run(seed, 2000);
-        assert!(more > 1500 && more <= 2010, "{more}");
+        // A few pieces are repaired beside it.
+        assert!(more > 1500 && more <= 2060, "{more}");
         fast += time;
     }
     assert!(fast * 100 < slow * 92, "{fast} against {slow}");

@@ -30,6 +30,16 @@ impl AddressBook {
         true
     }
 
+    /// Members that are known.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// Whether something is known of a peer.
     pub fn knows(&self, peer: &PeerId) -> bool {
         self.known.contains_key(peer)

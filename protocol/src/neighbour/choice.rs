@@ -9,6 +9,7 @@
 use super::limits::Limits;
 use super::strangers::Strangers;
 use crate::id::PeerId;
+use crate::peer_map::PeerMap;
 use crate::rng::Prng;
 use crate::time::Timestamp;
 use crate::wire::{ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX};
@@ -33,24 +34,31 @@ const SAME_TIME: Duration = Duration::from_secs(10);
 /// Peers known by hearsay; a liar cannot make more.
 const HEARSAY_MAX: usize = 4096;
 
-/// One thing that can be dialled.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    Configured(String),
-    Peer(PeerId),
-}
-
+/// Where something can be dialled, and when next.
 #[derive(Debug, Clone)]
 struct Entry {
     addresses: Vec<String>,
     next: Timestamp,
     wait: Duration,
-    dialled: Option<Timestamp>,
 }
 
 impl Entry {
     fn new(addresses: Vec<String>, now: Timestamp) -> Self {
-        Self { addresses, next: now, wait: RETRY_MIN, dialled: None }
+        Self { addresses, next: now, wait: RETRY_MIN }
+    }
+
+    /// Dials that follow wait longer and longer.
+    fn dial(&mut self, peer: Option<PeerId>, now: Timestamp, rng: &mut Prng) -> Dial {
+        self.next = now + rng.jitter(self.wait);
+        self.wait = (self.wait * 2).min(RETRY_MAX);
+        Dial { peer, addresses: self.addresses.clone() }
+    }
+
+    /// It is worth a try soon.
+    fn hurry(&mut self, now: Timestamp, rng: &mut Prng) {
+        if self.next > now + ROUND {
+            (self.next, self.wait) = (now + rng.jitter(ROUND), RETRY_MIN);
+        }
     }
 }
 
@@ -74,20 +82,30 @@ pub struct Dial {
 #[derive(Debug, Clone)]
 pub struct Choice {
     me: PeerId,
-    book: BTreeMap<Key, Entry>,
-    joined: BTreeMap<PeerId, Joined>,
+    /// Addresses that are dialled whatever else is known; whose they are is not.
+    configured: BTreeMap<String, Entry>,
+    book: BTreeMap<PeerId, Entry>,
+    /// Peers of the book that were dialled without a word since, and when.
+    trying: PeerMap<Timestamp>,
+    joined: PeerMap<Joined>,
     strangers: Strangers,
     /// When to look again; `None` when only news can change anything.
     due: Option<Timestamp>,
 }
 
 impl Choice {
-    /// A book with the configured addresses, which are dialled whatever else is known.
+    /// A book with the configured addresses.
     pub fn new(me: PeerId, configured: &[String]) -> Self {
-        let entry = |a: &String| (Key::Configured(a.clone()), Entry::new(vec![a.clone()], Timestamp::ZERO));
-        let due = (!configured.is_empty()).then_some(Timestamp::ZERO);
-        let book = configured.iter().map(entry).collect();
-        Self { me, book, joined: BTreeMap::new(), strangers: Strangers::default(), due }
+        let entry = |a: &String| (a.clone(), Entry::new(vec![a.clone()], Timestamp::ZERO));
+        Self {
+            me,
+            configured: configured.iter().map(entry).collect(),
+            book: BTreeMap::new(),
+            trying: PeerMap::default(),
+            joined: PeerMap::default(),
+            strangers: Strangers::default(),
+            due: (!configured.is_empty()).then_some(Timestamp::ZERO),
+        }
     }
 
     /// Somebody said where a peer is.
@@ -102,38 +120,34 @@ impl Choice {
         if peer == self.me || addresses.is_empty() {
             return;
         }
-        if let Some(entry) = self.book.get_mut(&Key::Peer(peer)) {
-            if entry.addresses != addresses {
-                *entry = Entry::new(addresses, next);
-                self.due = Some(now);
-            }
+        if self.book.get(&peer).is_some_and(|entry| entry.addresses == addresses) {
             return;
         }
-        if self.book.len() >= HEARSAY_MAX {
-            let joined = &self.joined;
-            let is_hearsay = |key: &Key| matches!(key, Key::Peer(peer) if !joined.contains_key(peer));
-            let hearsay = self.book.iter().filter(|(key, _)| is_hearsay(key));
-            let Some(key) = hearsay.max_by_key(|(_, entry)| entry.wait).map(|(key, _)| key.clone()) else {
+        if !self.book.contains_key(&peer) && self.book.len() >= HEARSAY_MAX {
+            let hearsay = self.book.iter().filter(|(peer, _)| !self.joined.contains_key(peer));
+            let Some(least) = hearsay.max_by_key(|(_, entry)| entry.wait).map(|(peer, _)| *peer) else {
                 return;
             };
-            self.book.remove(&key);
+            self.book.remove(&least);
+            self.trying.remove(&least);
         }
-        self.book.insert(Key::Peer(peer), Entry::new(addresses, next));
+        self.book.insert(peer, Entry::new(addresses, next));
+        self.trying.remove(&peer);
         self.due = Some(now);
     }
 
     /// A dial came to nothing: another one may be tried in its place.
     pub fn fail(&mut self, peer: PeerId, now: Timestamp) {
-        if self.book.get_mut(&Key::Peer(peer)).is_some_and(|entry| entry.dialled.take().is_some()) {
+        if self.trying.remove(&peer).is_some() {
             self.due = Some(now);
         }
     }
 
     /// A peer became a neighbour and says where it listens.
     pub fn join(&mut self, peer: PeerId, listen: &[String], now: Timestamp) {
-        let dialled = self.book.get_mut(&Key::Peer(peer)).and_then(|entry| entry.dialled.take());
+        let is_chosen = self.trying.remove(&peer).is_some();
         let listen = listen.iter().take(ADDRESSES_PER_PEER_MAX).cloned().collect();
-        self.joined.insert(peer, Joined { since: now, listen, is_chosen: dialled.is_some() });
+        self.joined.insert(peer, Joined { since: now, listen, is_chosen });
         self.strangers.take(peer);
     }
 
@@ -141,15 +155,10 @@ impl Choice {
     pub fn leave(&mut self, peer: PeerId, now: Timestamp, rng: &mut Prng) {
         let Some(joined) = self.joined.remove(&peer) else { return };
         let stayed = now.since(joined.since) >= STAYED_MIN;
-        for (key, entry) in &mut self.book {
-            let same = match key {
-                Key::Configured(address) => joined.listen.iter().any(|l| is_same_place(address, l)),
-                Key::Peer(known) => *known == peer,
-            };
-            if same {
-                let wait = if stayed { RETRY_MIN } else { entry.wait };
-                (entry.next, entry.wait) = (now + rng.jitter(wait), wait);
-            }
+        let here = self.configured.iter_mut().filter(|(a, _)| is_one_of(a, &joined.listen));
+        for entry in here.map(|(_, entry)| entry).chain(self.book.get_mut(&peer)) {
+            let wait = if stayed { RETRY_MIN } else { entry.wait };
+            (entry.next, entry.wait) = (now + rng.jitter(wait), wait);
         }
         self.due = Some(now);
     }
@@ -159,7 +168,7 @@ impl Choice {
     pub fn turned_away_by(&mut self, peer: PeerId, now: Timestamp, rng: &mut Prng) {
         let listen = self.joined.get(&peer).map(|joined| joined.listen.clone()).unwrap_or_default();
         self.leave(peer, now, rng);
-        if !self.book.contains_key(&Key::Peer(peer)) {
+        if !self.book.contains_key(&peer) {
             self.note(peer, listen, now + rng.jitter(TURNED_AWAY_WAIT), now);
         }
     }
@@ -179,19 +188,14 @@ impl Choice {
     pub fn forgive(&mut self, peer: Option<PeerId>, now: Timestamp, rng: &mut Prng) {
         if let Some(peer) = peer
             && let Some(listen) = self.strangers.take(peer)
-            && !self.book.contains_key(&Key::Peer(peer))
+            && !self.book.contains_key(&peer)
         {
             self.note(peer, listen, now + rng.jitter(ROUND), now);
         }
-        let soon = now + ROUND;
-        for (key, entry) in &mut self.book {
-            let is_concerned = match key {
-                Key::Configured(_) => true,
-                Key::Peer(known) => peer.is_none_or(|peer| peer == *known),
-            };
-            if is_concerned && entry.next > soon {
-                (entry.next, entry.wait) = (now + rng.jitter(ROUND), RETRY_MIN);
-            }
+        self.configured.values_mut().for_each(|entry| entry.hurry(now, rng));
+        match peer {
+            Some(peer) => self.book.get_mut(&peer).into_iter().for_each(|entry| entry.hurry(now, rng)),
+            None => self.book.values_mut().for_each(|entry| entry.hurry(now, rng)),
         }
         self.due = Some(now);
     }
@@ -210,7 +214,7 @@ impl Choice {
         let mine: Vec<PeerId> =
             idle.iter().copied().filter(|peer| self.joined.get(peer).is_some_and(|j| j.is_chosen)).collect();
         let peer = *rng.pick(&mine)?;
-        if let Some(entry) = self.book.get_mut(&Key::Peer(peer)) {
+        if let Some(entry) = self.book.get_mut(&peer) {
             entry.wait = RETRY_MAX;
         }
         self.joined.get_mut(&peer)?.since = now;
@@ -222,39 +226,40 @@ impl Choice {
         if self.due.is_none_or(|due| due > now) {
             return Vec::new();
         }
-        let mut room = self.room(limits, now);
-        let mut ready: Vec<Key> = self
-            .book
-            .iter()
-            .filter(|(k, e)| e.next <= now && self.is_open(k))
-            .map(|(k, _)| k.clone())
-            .collect();
-        rng.shuffle(&mut ready);
-        // What is due long goes first: false addresses delay true ones and never keep them off.
-        let due =
-            |key: &Key| self.book.get(key).map_or(0, |entry| entry.next.0 / SAME_TIME.as_micros() as u64);
-        ready.sort_by_key(|key| (matches!(key, Key::Peer(_)), due(key)));
-        let mut dials = Vec::new();
-        for key in ready {
-            let peer = match &key {
-                Key::Configured(_) => None,
-                Key::Peer(_) if room == 0 => break,
-                Key::Peer(peer) => Some(*peer),
-            };
-            if dials.len() == DIALS_PER_ROUND_MAX {
-                break;
-            }
-            let Some(entry) = self.book.get_mut(&key) else { continue };
-            entry.next = now + rng.jitter(entry.wait);
-            entry.wait = (entry.wait * 2).min(RETRY_MAX);
-            if peer.is_some() {
-                entry.dialled = Some(now);
-                room -= 1;
-            }
-            dials.push(Dial { peer, addresses: entry.addresses.clone() });
+        let mut dials = self.dial_configured(now, rng);
+        let most = self.room(limits, now).min(DIALS_PER_ROUND_MAX - dials.len());
+        if most > 0 {
+            self.dial_peers(most, now, rng, &mut dials);
         }
         self.due = self.next_due(limits, now);
         dials
+    }
+
+    fn dial_configured(&mut self, now: Timestamp, rng: &mut Prng) -> Vec<Dial> {
+        let joined = &self.joined;
+        let is_ready =
+            |(address, entry): &(&String, &mut Entry)| entry.next <= now && !is_reached(address, joined);
+        let mut ready: Vec<&mut Entry> =
+            self.configured.iter_mut().filter(is_ready).map(|(_, entry)| entry).collect();
+        rng.shuffle(&mut ready);
+        // What is due long goes first: false addresses delay true ones and never keep them off.
+        ready.sort_by_key(|entry| entry.next.0 / SAME_TIME.as_micros() as u64);
+        ready.into_iter().take(DIALS_PER_ROUND_MAX).map(|entry| entry.dial(None, now, rng)).collect()
+    }
+
+    fn dial_peers(&mut self, most: usize, now: Timestamp, rng: &mut Prng, dials: &mut Vec<Dial>) {
+        let joined = &self.joined;
+        let is_ready = |(peer, entry): &(&PeerId, &Entry)| entry.next <= now && !joined.contains_key(peer);
+        let ready = self.book.iter().filter(is_ready);
+        let mut ready: Vec<(u64, PeerId)> =
+            ready.map(|(peer, entry)| (entry.next.0 / SAME_TIME.as_micros() as u64, *peer)).collect();
+        rng.shuffle(&mut ready);
+        ready.sort_by_key(|(due, _)| *due);
+        for (_, peer) in ready.into_iter().take(most) {
+            let Some(entry) = self.book.get_mut(&peer) else { continue };
+            dials.push(entry.dial(Some(peer), now, rng));
+            self.trying.insert(peer, now);
+        }
     }
 
     /// When [`Self::poll`] may have something.
@@ -263,19 +268,21 @@ impl Choice {
     }
 
     fn next_due(&self, limits: &Limits, now: Timestamp) -> Option<Timestamp> {
-        let has_room = self.room(limits, now) > 0;
-        let may = |key: &Key| self.is_open(key) && (has_room || matches!(key, Key::Configured(_)));
-        let next = self.book.iter().filter(|(key, _)| may(key)).map(|(_, entry)| entry.next).min();
+        let configured = self.configured.iter().filter(|(address, _)| !is_reached(address, &self.joined));
+        let configured = configured.map(|(_, entry)| entry.next).min();
+        if self.room(limits, now) > 0 {
+            let open = self.book.iter().filter(|(peer, _)| !self.joined.contains_key(peer));
+            let next = open.map(|(_, entry)| entry.next).min();
+            return configured.into_iter().chain(next).min().map(|at| at.max(now + ROUND));
+        }
         // Dials under way end without a word: room that they hold comes back.
-        let freed =
-            self.book.values().filter_map(|e| e.dialled).map(|at| at + DIAL_MAX).filter(|at| *at > now).min();
-        [next, freed].into_iter().flatten().min().map(|at| at.max(now + ROUND))
+        let freed = self.trying.values().map(|at| *at + DIAL_MAX).filter(|at| *at > now).min();
+        configured.into_iter().chain(freed).min().map(|at| at.max(now + ROUND))
     }
 
     /// Peers that may still be chosen, those being dialled counted as neighbours.
     fn room(&self, limits: &Limits, now: Timestamp) -> usize {
-        let trying = |entry: &&Entry| entry.dialled.is_some_and(|at| now.since(at) < DIAL_MAX);
-        let trying = self.book.values().filter(trying).count();
+        let trying = self.trying.values().filter(|at| now.since(**at) < DIAL_MAX).count();
         if self.is_large(limits) {
             limits.chosen_max.saturating_sub(self.chosen() + trying)
         } else {
@@ -288,29 +295,25 @@ impl Choice {
     }
 
     fn is_large(&self, limits: &Limits) -> bool {
-        let known = self.book.keys().filter(|key| match key {
-            Key::Peer(peer) => !self.joined.contains_key(peer),
-            Key::Configured(_) => false,
-        });
-        known.count() + self.joined.len() > limits.full_mesh_max
+        let most = limits.full_mesh_max;
+        let known = || self.book.keys().filter(|peer| !self.joined.contains_key(peer)).count();
+        // Who has joined is mostly in the book as well.
+        self.book.len() > most || self.joined.len() > most || known() + self.joined.len() > most
     }
+}
 
-    fn is_open(&self, key: &Key) -> bool {
-        match key {
-            Key::Peer(peer) => !self.joined.contains_key(peer),
-            Key::Configured(address) => !self
-                .joined
-                .values()
-                .flat_map(|joined| &joined.listen)
-                .any(|listen| is_same_place(address, listen)),
-        }
-    }
+/// Whether a neighbour listens at a configured address.
+fn is_reached(address: &str, joined: &PeerMap<Joined>) -> bool {
+    joined.values().any(|joined| is_one_of(address, &joined.listen))
+}
+
+fn is_one_of(address: &str, listen: &[String]) -> bool {
+    listen.iter().any(|other| is_same_place(address, other))
 }
 
 /// Whether two multiaddresses name one socket; a trailing `/p2p/…` says nothing about the place.
 fn is_same_place(a: &str, b: &str) -> bool {
-    let place = |address: &str| address.split("/p2p/").next().unwrap_or_default().to_owned();
-    place(a) == place(b)
+    a.split("/p2p/").next() == b.split("/p2p/").next()
 }
 
 #[cfg(test)]

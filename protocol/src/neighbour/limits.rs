@@ -1,10 +1,13 @@
 //! Every bound of the mesh machine: unit in the name, reason beside it.
 
+use crate::geometry::REQUEST_BYTES_MAX;
 use std::time::Duration;
 
 /// Bounds that a driver may change; the defaults are what the tests and the lab measure.
 #[derive(Debug, Clone)]
 pub struct Limits {
+    /// What one request asks for at most. The wire carries [`REQUEST_BYTES_MAX`]; only simulations take more.
+    pub request_bytes: u32,
     /// Requests in flight to all peers together, at least this many bytes: enough of them that no neighbour's link idles
     /// while others have a queue.
     pub inflight_bytes_min: u64,
@@ -62,7 +65,7 @@ pub struct Limits {
     pub replace_interval: Duration,
     /// A neighbour without data for so long is idle.
     pub idle_min: Duration,
-    /// Members whose addresses are remembered.
+    /// Members whose addresses are remembered: far more than are ever chosen, so that the choice is random.
     pub addresses_max: usize,
     /// Interval of catalog digests.
     pub digest_interval: Duration,
@@ -75,6 +78,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            request_bytes: REQUEST_BYTES_MAX,
             inflight_bytes_min: 4 << 20,
             budget_bytes_min: 256 << 10,
             budget_bytes_max: 8 << 20,
@@ -102,7 +106,7 @@ impl Default for Limits {
             chosen_max: 16,
             replace_interval: Duration::from_secs(60),
             idle_min: Duration::from_secs(30),
-            addresses_max: 1024,
+            addresses_max: 256,
             digest_interval: Duration::from_secs(30),
             want_timeout: Duration::from_secs(1),
             document_copies: 2,

@@ -17,6 +17,8 @@ const SPREAD_SPAN: Duration = Duration::from_secs(1);
 const PENALTY_DOUBLINGS_MAX: u32 = 5;
 /// A device that stored nothing for so long after all was granted starves; it is granted a piece as often.
 const STARVED_AFTER: Duration = Duration::from_secs(10);
+/// Before a single one is helped, which would feed the others too, it must show whether most of them starve.
+const MOST_STARVED_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 pub(super) struct Grantee {
@@ -87,8 +89,16 @@ impl Grantee {
 
     /// Whether it got nothing for long, although everything was granted at `all_granted_at`.
     pub(super) fn starves(&self, all_granted_at: Timestamp, now: Timestamp) -> bool {
-        let fed_at = self.last_have.max(self.last_grant).max(self.since);
-        now.since(fed_at.max(all_granted_at)) >= STARVED_AFTER
+        self.hungry_for(all_granted_at, now) >= STARVED_AFTER
+    }
+
+    /// The same, sooner, for one of many.
+    pub(super) fn starves_with_others(&self, all_granted_at: Timestamp, now: Timestamp) -> bool {
+        self.hungry_for(all_granted_at, now) >= MOST_STARVED_AFTER
+    }
+
+    fn hungry_for(&self, all_granted_at: Timestamp, now: Timestamp) -> Duration {
+        now.since(self.last_have.max(self.last_grant).max(self.since).max(all_granted_at))
     }
 }
 

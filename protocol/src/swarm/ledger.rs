@@ -5,7 +5,7 @@
 //!    piece held by nobody for a moment, grantee silent, or grantee sits on it  -->  repair (granted again)
 //! ```
 //! Rule 1: each piece is handed out once. Rule 2: again only for the reasons above, or to a device that gets nothing any
-//! more from those who seem to hold what it lacks (they may be liars). Rule 11: help beyond that only on
+//! more from those who seem to hold what it lacks (they may be liars). When most devices starve, no such word counts. Rule 11: help beyond that only on
 //! request. Rule 3: a grantee holds at most
 //! two unspread pieces, or as many as it spread in the last second. Choosing costs O(devices), a survey O(watched).
 
@@ -47,6 +47,8 @@ pub struct Ledger {
     all_granted_at: Option<Timestamp>,
     /// Pieces granted as help.
     helped: u32,
+    /// That others seemed to hold pieces before these were granted is not believed any more.
+    doubts: bool,
 }
 
 impl Ledger {
@@ -65,6 +67,7 @@ impl Ledger {
             company_since: now,
             all_granted_at: None,
             helped: 0,
+            doubts: false,
         }
     }
 
@@ -179,6 +182,7 @@ impl Ledger {
             .grant_again(candidates, now)
             .or_else(|| self.grant_first(candidates, holders, now))
             .or_else(|| self.grant_help(candidates, holders, help_max, now))
+            .or_else(|| self.grant_doubted(candidates, holders, now))
             .or_else(|| self.grant_starved(candidates, holders, now))?;
         let watch = Watch { to: grant.peer, at: now, delivered_before: delivered, acked: None };
         self.watched.insert(grant.piece.0, watch);
@@ -286,9 +290,14 @@ impl Ledger {
         holders: &Holders,
         now: Timestamp,
     ) -> Option<Grant> {
+        // Who lacks something itself does not claim what nobody has, to keep others from getting it.
+        let is_held = |piece: PieceIndex| match self.doubts {
+            true => candidates.iter().any(|candidate| candidate.have.contains(piece)),
+            false => holders.count(piece) > 0,
+        };
         while self.cursor < self.granted.len() {
             let piece = PieceIndex(self.cursor);
-            if !self.granted.contains(piece) && holders.count(piece) == 0 {
+            if !self.granted.contains(piece) && !is_held(piece) {
                 break;
             }
             self.cursor += 1;
@@ -302,6 +311,29 @@ impl Ledger {
         self.cursor += 1;
         self.granted.insert(piece);
         Some(Grant { peer, piece, reason: Reason::First })
+    }
+
+    /// When most of the devices starve, those who say that they hold what was never granted lie, or cannot be
+    /// reached: it is granted as if they did not, and their word is no sign that it spreads. Fewer may be liars themselves.
+    fn grant_doubted(
+        &mut self,
+        candidates: &[Candidate<'_>],
+        holders: &Holders,
+        now: Timestamp,
+    ) -> Option<Grant> {
+        let all_granted_at = self.all_granted_at.filter(|_| !self.doubts && !self.granted.is_full())?;
+        let starves = |candidate: &&Candidate<'_>| {
+            self.grantees
+                .get(&candidate.peer)
+                .is_some_and(|grantee| grantee.starves_with_others(all_granted_at, now))
+        };
+        if candidates.iter().filter(starves).count() * 2 <= self.grantees.len() {
+            return None;
+        }
+        (self.doubts, self.cursor, self.all_granted_at) = (true, 0, None);
+        let claimed = (0..self.granted.len()).map(PieceIndex).filter(|piece| !self.granted.contains(*piece));
+        self.sat_on.extend(claimed.map(|piece| (piece.0, holders.count(piece))));
+        self.grant_first(candidates, holders, now)
     }
 
     /// To a device that starves the piece that it lacks and the fewest seem to hold.
@@ -519,5 +551,26 @@ mod tests {
         ledger.repair.clear();
         let grant = help(&mut ledger, &holders, &have, 20_000).expect("one device lacks the last piece");
         assert_eq!((grant.piece, grant.reason), (PieceIndex(7), Reason::Help));
+    }
+
+    #[test]
+    fn what_a_liar_claims_to_hold_is_granted_when_most_devices_starve_and_not_before() {
+        let (mut ledger, mut holders, none) = two_devices();
+        ledger.join(peer(9), at(0));
+        for piece in (0..8).map(PieceIndex) {
+            holders.rise(piece);
+        }
+        assert_eq!(grant(&mut ledger, &holders, &none, 0), None, "somebody holds everything");
+        assert_eq!(grant(&mut ledger, &holders, &none, 4_000), None);
+        // One of them gets something now and then: the other one alone proves nothing, and is helped slowly.
+        ledger.on_have(peer(1), PieceIndex(7), 2, at(4_500));
+        assert_eq!(grant(&mut ledger, &holders, &none, 9_000), None);
+        ledger.on_have(peer(1), PieceIndex(6), 2, at(9_000));
+        let first = grant(&mut ledger, &holders, &none, 10_500).unwrap();
+        assert_eq!((first.peer, first.reason), (peer(2), Reason::Repair));
+        assert_eq!(grant(&mut ledger, &holders, &none, 10_600), None);
+        let granted: Vec<Grant> =
+            std::iter::from_fn(|| grant(&mut ledger, &holders, &none, 16_000)).collect();
+        assert!(granted.len() >= 3 && granted.iter().all(|g| g.reason == Reason::First), "{granted:?}");
     }
 }

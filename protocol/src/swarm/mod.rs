@@ -14,6 +14,7 @@ pub mod unopened;
 
 use crate::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::id::PeerId;
+use crate::peer_map::PeerMap;
 use crate::piece_set::PieceSet;
 use crate::time::Timestamp;
 use crate::wire::Channel;
@@ -77,7 +78,7 @@ pub struct Swarm {
     /// The pieces.
     pub picker: Picker,
     /// The neighbours that take part.
-    pub parties: BTreeMap<PeerId, Party>,
+    pub parties: PeerMap<Party>,
     /// Present at a complete peer that wants nothing.
     pub origin: Option<Origin>,
     /// Stored and not yet announced to everybody.

@@ -9,7 +9,7 @@
 //! `Storing` ones in `active`, `Have` in a set: one place per state, so no two can disagree.
 
 use super::order::RarityOrder;
-use crate::geometry::{GROUP_BYTES, Geometry, PieceIndex, PieceRange, REQUEST_BYTES_MAX};
+use crate::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::id::PeerId;
 use crate::piece_set::PieceSet;
 use crate::rng::Prng;
@@ -261,19 +261,16 @@ impl Picker {
         }
     }
 
-    fn step() -> u16 {
-        (u64::from(REQUEST_BYTES_MAX) / GROUP_BYTES) as u16
-    }
-
     fn range_of(&self, piece: u32, index: usize) -> PieceRange {
-        let first_group = index as u16 * Self::step();
-        let groups = Self::step().min(self.geometry.groups(PieceIndex(piece)) - first_group);
+        let first_group = index as u16 * self.geometry.request_groups();
+        let groups =
+            self.geometry.request_groups().min(self.geometry.groups(PieceIndex(piece)) - first_group);
         PieceRange { piece: PieceIndex(piece), first_group, groups }
     }
 
     /// The part that a range is; `None` if it is none (only whole parts are asked for and granted).
     fn index_of(&self, range: PieceRange) -> Option<usize> {
-        let index = usize::from(range.first_group / Self::step());
+        let index = usize::from(range.first_group / self.geometry.request_groups());
         (self.geometry.is_valid(range) && self.range_of(range.piece.0, index) == range).then_some(index)
     }
 }

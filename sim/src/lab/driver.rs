@@ -218,7 +218,7 @@ impl<'a> Driver<'a> {
             };
             self.say(&format!("{:.2} s: {:?} {name}", start.seconds(), event.verb));
             match (event.verb, *party) {
-                (Verb::Kill, Party::Seeder) => self.seeder.kill(),
+                (Verb::Kill | Verb::PowerCut, Party::Seeder) => self.seeder.kill(),
                 (Verb::Leave, Party::Seeder) => {
                     self.seeder.leave();
                 }
@@ -234,7 +234,8 @@ impl<'a> Driver<'a> {
     fn happen_to(&mut self, verb: Verb, number: usize, start: Start) -> anyhow::Result<()> {
         let device = &mut self.devices[number];
         match verb {
-            Verb::Kill => device.kill(),
+            // Plans that cut power are refused before.
+            Verb::Kill | Verb::PowerCut => device.kill(),
             Verb::Leave => device.leave(),
             Verb::Restart => device.start()?,
             Verb::Join => {

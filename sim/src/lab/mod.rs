@@ -80,6 +80,7 @@ pub fn run(plan: &Plan, options: &Options) -> anyhow::Result<Outcome> {
         "{} has a [simulated] table, which the lab cannot bring about: samara-sim run can",
         plan.name
     );
+    ensure!(!plan.has_power_cuts(), "{} cuts power, which the lab cannot: samara-sim run can", plan.name);
     tools::check_system()?;
     let samara = tools::binary(&options.bin_dir, "samara")?;
     let node = tools::binary(&options.bin_dir, "samara-node")?;

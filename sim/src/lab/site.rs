@@ -31,6 +31,8 @@ pub struct Site {
     programs: Programs,
     ids: Vec<String>,
     addresses: Vec<String>,
+    /// Connections that a device keeps at most.
+    neighbours: usize,
 }
 
 /// What a device says about itself at the end.
@@ -58,7 +60,8 @@ impl Site {
             Discovery::Mdns => Vec::new(),
             Discovery::Static => (0..count).map(|d| format!("/ip4/{}/tcp/{PORT}", net.address(d))).collect(),
         };
-        let mut site = Self { root: root.to_path_buf(), programs, ids: Vec::new(), addresses };
+        let neighbours = plan.network.neighbours;
+        let mut site = Self { root: root.to_path_buf(), programs, ids: Vec::new(), addresses, neighbours };
         let dir = site.dir();
         site.samara(&["site", "init", &dir, "--name", "lab", "--product", "lab", "--no-passphrase"])?;
         for device in 0..count {
@@ -129,7 +132,7 @@ impl Site {
         fs::copy(Path::new(&self.dir()).join("trust-root.json"), home.join("trust-root.json"))
             .context("the site has no trust-root.json")?;
         let config = self.config(device);
-        fs::write(&config, node_toml(&self.addresses, None))?;
+        fs::write(&config, node_toml(&self.addresses, self.neighbours, None))?;
         let id = self.node(&["identity", "--config", &config])?.trim().to_owned();
         ensure!(
             !id.is_empty() && !id.contains(char::is_whitespace),
@@ -140,7 +143,7 @@ impl Site {
         self.samara(&["enroll", "--site", &self.dir(), &id, "--name", &name, "--yes"])?;
         let made = self.enrollments()?.into_iter().find(|path| !before.contains(path));
         fs::copy(made.context("samara enroll wrote no enrollment")?, home.join("enrollment.json"))?;
-        fs::write(&config, node_toml(&self.addresses, Some("enrollment.json")))?;
+        fs::write(&config, node_toml(&self.addresses, self.neighbours, Some("enrollment.json")))?;
         self.ids.push(id);
         Ok(())
     }
@@ -178,13 +181,13 @@ fn bounded(program: &Path, args: &[&str]) -> anyhow::Result<String> {
     tools::run("timeout", &[&["-k", "5", COMMAND_SECONDS_MAX, &program], args].concat())
 }
 
-fn node_toml(peers: &[String], enrollment: Option<&str>) -> String {
+fn node_toml(peers: &[String], neighbours: usize, enrollment: Option<&str>) -> String {
     let enrollment = enrollment.map_or(String::new(), |file| format!("enrollment = {file:?}\n"));
     format!(
         "trust_root = \"trust-root.json\"\ndata_dir = \"data\"\n\n\
          [device]\nhardware = \"generic\"\n{enrollment}\n\
          [install]\nroot = \"install\"\n\n\
-         [mesh]\nlisten = [\"/ip4/0.0.0.0/tcp/{PORT}\"]\nmdns = {}\npeers = {peers:?}\n\n\
+         [mesh]\nlisten = [\"/ip4/0.0.0.0/tcp/{PORT}\"]\nmdns = {}\npeers = {peers:?}\nconnections_max = {neighbours}\n\n\
          [log]\nformat = \"json\"\n",
         peers.is_empty()
     )
@@ -230,11 +233,12 @@ mod tests {
 
     #[test]
     fn a_configuration_names_its_peers_or_uses_mdns() {
-        let table: toml::Table = toml::from_str(&node_toml(&[], Some("enrollment.json"))).unwrap();
+        let table: toml::Table = toml::from_str(&node_toml(&[], 64, Some("enrollment.json"))).unwrap();
         assert_eq!(table["mesh"]["mdns"].as_bool(), Some(true));
         assert_eq!(table["device"]["enrollment"].as_str(), Some("enrollment.json"));
-        let table: toml::Table = toml::from_str(&node_toml(&["/ip4/1.2.3.4/tcp/1".into()], None)).unwrap();
+        let table: toml::Table = toml::from_str(&node_toml(&["/ip4/1.2.3.4/tcp/1".into()], 4, None)).unwrap();
         assert_eq!(table["mesh"]["mdns"].as_bool(), Some(false));
         assert_eq!(table["mesh"]["peers"][0].as_str(), Some("/ip4/1.2.3.4/tcp/1"));
+        assert_eq!(table["mesh"]["connections_max"].as_integer(), Some(4));
     }
 }

@@ -42,6 +42,8 @@ pub enum Milestone {
 pub enum Verb {
     /// SIGKILL. Its connections are closed by the kernel.
     Kill,
+    /// Its power is gone: nobody is told, and what was not on the disk for good may be lost.
+    PowerCut,
     /// The same process again, on what it has on its disk.
     Restart,
     /// SIGTERM: it may say good-bye.

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod event;
+mod lie;
 mod link;
 mod place;
 mod schedule;
@@ -13,6 +14,7 @@ mod simulated;
 mod unit;
 
 pub use event::{Discovery, Event, Milestone, Moment, Party, Verb};
+pub use lie::{Liars, Lie};
 pub use link::Link;
 pub use schedule::Schedule;
 pub use segment::Segment;
@@ -48,6 +50,9 @@ const CONGESTION_CONTROLS: [&str; 16] = [
     "westwood",
     "yeah",
 ];
+
+/// Connections that a device keeps if a plan does not say, as in its configuration.
+const NEIGHBOURS_MAX: usize = 64;
 
 /// A well-formed plan.
 #[derive(Debug, Clone, Deserialize)]
@@ -170,11 +175,13 @@ pub struct Network {
     pub congestion_control: String,
     /// How devices find each other.
     pub discovery: Discovery,
+    /// Connections that a device keeps at most.
+    pub neighbours: usize,
 }
 
 impl Default for Network {
     fn default() -> Self {
-        Self { congestion_control: "cubic".into(), discovery: Discovery::Mdns }
+        Self { congestion_control: "cubic".into(), discovery: Discovery::Mdns, neighbours: NEIGHBOURS_MAX }
     }
 }
 
@@ -313,6 +320,12 @@ impl Plan {
             let known = CONGESTION_CONTROLS.join(", ");
             return Err(("network.congestion_control", format!("is {algorithm:?}, expected one of {known}")));
         }
+        if !(2..=1024).contains(&self.network.neighbours) {
+            return Err((
+                "network.neighbours",
+                format!("is {}, expected 2 to 1024", self.network.neighbours),
+            ));
+        }
         self.check_segments()?;
         self.simulated.iter().try_for_each(|simulated| simulated.check(count))?;
         self.expect.check()
@@ -346,9 +359,19 @@ impl Plan {
         LinkRates { up: up.0, down: down.0 }
     }
 
+    /// How a device lies; `None` for an honest one.
+    pub fn lie(&self, device: usize) -> Option<Lie> {
+        self.simulated.as_ref()?.lie(device)
+    }
+
+    /// Whether somebody loses power.
+    pub fn has_power_cuts(&self) -> bool {
+        self.happenings.iter().any(|event| event.verb == Verb::PowerCut)
+    }
+
     /// Whether a device is honest: all are in the lab.
     pub fn is_honest(&self, device: usize) -> bool {
-        !self.simulated.as_ref().is_some_and(|simulated| simulated.liars.contains(&device))
+        self.lie(device).is_none()
     }
 
     /// The same plan without expectations that a simulation can't judge: it has no memory to measure.

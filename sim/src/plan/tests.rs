@@ -185,7 +185,10 @@ fn the_plans_of_this_repository_are_well_formed() {
         "churn equal-links late-joiner lte-uplink many-files one-slow-device safe-leave seeder-restart site-32 slow-holder smoke two-halls \
          weak-uplink"
     );
-    assert_eq!(names_in(&plans.join("simulated")), "dying-50 equal-50 liars-50 thousand weak-200 weak-50");
+    assert_eq!(
+        names_in(&plans.join("simulated")),
+        "dying-50 equal-50 liars-50 ten-thousand thousand weak-200 weak-50"
+    );
 }
 
 fn name_of(path: &Path) -> String {
@@ -211,11 +214,13 @@ fn a_fault_is_told_once() {
 #[test]
 fn what_only_the_simulator_can_do_is_checked_as_well() {
     let with = |text: &str| parse(&format!("{GOOD}[simulated]\n{text}\n"));
-    let plan = with("disk = \"20MiB\"\nliars = [2]").unwrap();
-    assert!(!plan.is_honest(2) && plan.is_honest(1));
+    let plan = with("disk = \"20MiB\"\n[[simulated.liars]]\nwho = [2]\nlie = \"silence\"").unwrap();
+    assert_eq!((plan.lie(2), plan.lie(1)), (Some(Lie::Silence), None));
     assert_eq!(plan.simulated.unwrap().disk, Some(Size(20 << 20)));
     for (text, fault) in [
-        ("liars = [4]", "`simulated.liars` names device 4, the last is 3"),
+        ("[[simulated.liars]]\nwho = [4]", "`simulated.liars` names device 4, the last is 3"),
+        ("[[simulated.liars]]\nwho = [1]\nlie = \"envy\"", "unknown variant `envy`"),
+        ("request = \"100KiB\"", "`simulated.request` must be 128KiB"),
         ("lies = 1", "unknown field `lies`"),
     ] {
         let said = with(text).unwrap_err().to_string();

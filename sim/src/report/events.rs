@@ -60,6 +60,7 @@ fn letters(marks: &[Mark]) -> Vec<String> {
 pub(super) fn words(event: Happening) -> &'static str {
     match event {
         Happening::Killed => "killed",
+        Happening::PowerCut => "lost power",
         Happening::Restarted => "restarted",
         Happening::Left => "told to leave",
         Happening::LinkDown => "link down",

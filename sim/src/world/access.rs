@@ -77,6 +77,11 @@ impl Access {
         };
         Self { link, ways: [way(UP), way(DOWN)] }
     }
+
+    /// Whether it holds nothing up and loses nothing.
+    pub(super) fn is_perfect(&self) -> bool {
+        self.link.is_perfect()
+    }
 }
 
 impl World {
@@ -109,6 +114,9 @@ impl World {
 
     /// Nanoseconds from one peer to another, the queues of full links included.
     pub(super) fn latency(&self, from: PeerIndex, to: PeerIndex) -> u64 {
+        if self.is_ideal && self.are_links_perfect {
+            return SWITCH_NANOS;
+        }
         let ways = |&(access, way): &(usize, usize)| {
             let way = &self.accesses[access].ways[way];
             let is_queue = !self.is_ideal && self.network.is_full(way.id);
@@ -147,6 +155,9 @@ impl World {
 
     /// The part of what is sent that arrives.
     pub(super) fn arriving(&self, from: PeerIndex, to: PeerIndex) -> f64 {
+        if self.are_links_perfect {
+            return 1.0;
+        }
         let carried = |&(access, _): &(usize, usize)| 1.0 - self.accesses[access].link.loss.fraction();
         self.route(from, to).hops().iter().map(carried).product()
     }

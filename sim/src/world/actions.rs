@@ -4,16 +4,17 @@ use super::checker::Fault;
 use super::documents::Documents;
 use super::peer::{PeerIndex, index_of};
 use super::{Work, World};
-use crate::plan::Milestone;
+use crate::plan::{Lie, Milestone};
 use samara_protocol::geometry::PieceIndex;
 use samara_protocol::id::{ContentHash, PeerId};
-use samara_protocol::mesh::{Action, Input};
+use samara_protocol::mesh::{Action, DisconnectReason, Input};
 use samara_protocol::trust::Verdict;
 use samara_protocol::wire::Message;
 
 impl World {
     pub(super) fn carry_out(&mut self, peer: PeerIndex, action: Action) {
         self.trace.action(self.now, peer, &action);
+        let Some(action) = self.twisted(peer, action) else { return };
         match action {
             Action::Send { peer: to, message } => {
                 self.check_message(peer, &message);
@@ -24,7 +25,10 @@ impl World {
                 let admitted = Input::Admitted { peer: who, enrolled_device };
                 self.work(peer, self.costs.document_ns, Work::Input(admitted));
             }
-            Action::Disconnect { peer: from, .. } => {
+            Action::Disconnect { peer: from, reason } => {
+                if matches!(reason, DisconnectReason::Violation(_)) {
+                    self.refuse(peer, index_of(from));
+                }
                 if let Some(id) = self.connection_of(peer, index_of(from)) {
                     self.close(id, self.connections[id as usize].side_of(peer));
                 }
@@ -148,6 +152,8 @@ impl World {
             this.verified = Some(now);
             self.record.on_not_wanting(peer, now);
             self.trace.complete(now, peer);
+            // It is on the disk for good before it is installed.
+            self.peers[peer as usize].disk.unsynced.clear();
         }
     }
 
@@ -159,11 +165,14 @@ impl World {
         }
     }
 
-    /// Every piece is on the disks of two devices, or of all if there are fewer. Whether they are alive the seeder can't know
+    /// Every piece is on the disks of two devices, or of all if there are fewer; of so many less as say falsely that they
+    /// have it, or lost power of late: their neighbours find out by silence. Whether they are alive the seeder can't know
     /// in the very moment: a link may have fallen silent, the news of a death may be on its way.
     fn check_safety(&mut self) {
         let devices = &self.peers[..self.plan.devices.count];
-        let wanted = devices.len().min(2);
+        let false_holders = devices.iter().filter(|device| device.lie == Some(Lie::FalseHaves)).count();
+        let in_the_dark = devices.iter().filter(|device| device.is_unknown(self.now)).count();
+        let wanted = devices.len().min(2).saturating_sub(false_holders + in_the_dark);
         for (number, content) in self.contents.iter().enumerate() {
             for piece in (0..content.geometry.pieces()).map(PieceIndex) {
                 let holders =

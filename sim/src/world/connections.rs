@@ -14,6 +14,8 @@ use samara_protocol::wire::codec::encode_control;
 
 /// A dial that nobody answers ends after this: the kernel gives up, or the daemon does.
 const DIAL_TIMEOUT_SECONDS: f64 = 10.0;
+/// How long the daemon refuses a peer that broke the protocol.
+const REFUSED_NANOS: u64 = 600_000_000_000;
 
 /// One end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,8 +130,9 @@ impl World {
     }
 
     pub(super) fn on_connect(&mut self, from: PeerIndex, to: PeerIndex, lives: (u32, u32)) {
+        let is_refused = self.is_refused(from, to) || self.is_refused(to, from);
         let (a, b) = (&self.peers[from as usize], &self.peers[to as usize]);
-        if (a.life, b.life) != lives || !a.is_linked || !b.is_linked {
+        if is_refused || (a.life, b.life) != lives || !a.is_linked || !b.is_linked {
             return self.on_dial_failed(from, to, lives.0);
         }
         let (a, b) = (a.id, b.id);
@@ -153,6 +156,15 @@ impl World {
         }
         self.input(from, Input::Connected { peer: b });
         self.input(to, Input::Connected { peer: a });
+    }
+
+    /// After a violation a peer is not let in, and not dialled, for a while.
+    fn is_refused(&self, by: PeerIndex, whom: PeerIndex) -> bool {
+        self.refused.get(&(by, whom)).is_some_and(|until| *until > self.now)
+    }
+
+    pub(super) fn refuse(&mut self, by: PeerIndex, whom: PeerIndex) {
+        self.refused.insert((by, whom), self.now.plus(REFUSED_NANOS));
     }
 
     /// The connection to `other` that is open at this peer's end.
@@ -212,7 +224,7 @@ impl World {
         }
     }
 
-    fn shut(&mut self, id: ConnectionId, side: Side) {
+    pub(super) fn shut(&mut self, id: ConnectionId, side: Side) {
         let connection = &mut self.connections[id as usize];
         let (peer, other) = (connection.end(side).peer, connection.end(side.other()).peer);
         let end = connection.end_mut(side);

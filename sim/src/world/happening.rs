@@ -1,6 +1,6 @@
 //! Processes that start and end, and links that fail, as the plan says.
 
-use super::clock::Nanos;
+use super::clock::{Clock, Nanos};
 use super::peer::{PeerIndex, Process, address_of};
 use super::{Event, World};
 use crate::outcome::Mark;
@@ -20,8 +20,8 @@ const DISCOVERY_NANOS: u64 = 20_000_000;
 const HEARD_MAX: usize = 64;
 /// An enrollment, which every device shows in its hello.
 const ENROLLMENT_BYTES: usize = 760;
-/// Neighbours that a peer takes.
-const NEIGHBOURS_MAX: usize = 64;
+/// Neighbours that the seeder takes.
+const SEEDER_NEIGHBOURS_MAX: usize = 64;
 
 pub(super) const SITE: SiteId = SiteId([1; 16]);
 
@@ -36,6 +36,7 @@ impl World {
             self.trace.planned(self.now, peer, event.verb);
             match event.verb {
                 Verb::Kill => self.end(peer, false),
+                Verb::PowerCut => self.cut_power(peer),
                 Verb::Leave => {
                     self.end(peer, true);
                     if *party == Party::Seeder {
@@ -76,8 +77,9 @@ impl World {
         let config = MeshConfig {
             listen: vec![address_of(peer)],
             enrollment: if is_seeder { Vec::new() } else { vec![0; ENROLLMENT_BYTES] },
-            neighbours_max: NEIGHBOURS_MAX,
+            neighbours_max: if is_seeder { SEEDER_NEIGHBOURS_MAX } else { self.plan.network.neighbours },
             peers: self.configured_peers(peer),
+            limits: self.limits.clone(),
             ..MeshConfig::new(me, SITE, "samara-sim", mode)
         };
         let mesh = Mesh::new(
@@ -93,6 +95,7 @@ impl World {
             unwritten: Vec::new(),
             channels: BTreeMap::new(),
             is_open: false,
+            clock: Clock::drawn(&mut self.rng),
             disk_free_at: self.now,
         };
         self.peers[peer as usize].process = Some(Box::new(process));
@@ -102,6 +105,7 @@ impl World {
             self.agenda.push(self.now.plus(LEDGER_NANOS), Event::WriteLedger { life });
         }
         self.open_when_rolled_out(peer);
+        self.begin_flood(peer, life);
         if self.plan.network.discovery == plan::Discovery::Mdns {
             let wait = self.rng.below(DISCOVERY_NANOS as usize) as u64;
             self.agenda.push(self.now.plus(wait), Event::Discover { peer, life });
@@ -178,6 +182,20 @@ impl World {
             let side = self.connections[id as usize].side_of(peer);
             self.close(id, side);
         }
+    }
+
+    /// Nobody is told: its neighbours find out by its silence, or when it comes again.
+    fn cut_power(&mut self, peer: PeerIndex) {
+        let connections =
+            self.peers[peer as usize].process.as_mut().map(|p| std::mem::take(&mut p.connections));
+        for id in connections.unwrap_or_default().into_values() {
+            self.shut(id, self.connections[id as usize].side_of(peer));
+        }
+        self.end(peer, false);
+        self.peers[peer as usize].power_cut = Some(self.now);
+        let lost = self.peers[peer as usize].disk.lose(self.now, &mut self.rng);
+        let bytes = lost.iter().map(|(content, piece)| self.contents[*content].geometry.piece_len(*piece));
+        self.bytes_stored -= bytes.sum::<u64>();
     }
 
     fn set_link(&mut self, peer: PeerIndex, is_up: bool) {

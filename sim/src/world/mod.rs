@@ -16,6 +16,7 @@ mod cost;
 mod curve;
 mod documents;
 mod happening;
+mod lies;
 mod network;
 mod outcome;
 mod peer;
@@ -47,8 +48,9 @@ use record::Record;
 use samara_protocol::geometry::Geometry;
 use samara_protocol::id::ContentHash;
 use samara_protocol::mesh::{Input, Ticket};
+use samara_protocol::neighbour::Limits;
 use samara_protocol::rng::Prng;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use trace::Trace;
 
 /// Seconds by which a time that went through nanoseconds may be too early.
@@ -98,6 +100,7 @@ enum Event {
     Input { peer: PeerIndex, life: u32, input: Input },
     Worked(Job),
     WriteLedger { life: u32 },
+    Flood { peer: PeerIndex, life: u32 },
 }
 
 /// What a processor does for a peer.
@@ -135,9 +138,12 @@ pub struct World {
     rng: Prng,
     costs: Costs,
     is_ideal: bool,
+    has_power_cuts: bool,
     disk_ns_per_byte: Option<f64>,
     /// Of the peers, then of the segments.
     accesses: Vec<Access>,
+    /// None of them has a delay or loses anything: they need not be looked at for each message.
+    are_links_perfect: bool,
     /// Which one each peer is in, if not at the common switch.
     segments: Vec<Option<usize>>,
     agenda: Agenda<Event>,
@@ -147,9 +153,13 @@ pub struct World {
     peers: Vec<Peer>,
     connections: Vec<Connection>,
     dialling: BTreeSet<(PeerIndex, PeerIndex)>,
+    /// Who refuses whom after a violation, and until when.
+    refused: BTreeMap<(PeerIndex, PeerIndex), Nanos>,
     contents: Vec<Content>,
     documents: Documents,
     schedule: Schedule,
+    /// Of all machines.
+    limits: Limits,
     checker: Checker,
     trace: Trace,
     record: Record,
@@ -246,6 +256,7 @@ impl World {
             }
             Event::Worked(job) => self.on_worked(job),
             Event::WriteLedger { life } => self.on_write_ledger(life),
+            Event::Flood { peer, life } => self.on_flood(peer, life),
         }
     }
 
@@ -268,14 +279,14 @@ impl World {
         let this = &mut self.peers[peer as usize];
         let Some(process) = &mut this.process else { return };
         self.trace.input(now, peer, &input);
-        process.mesh.handle(now.timestamp(), input);
+        process.mesh.handle(process.clock.read(now), input);
         while let Some(action) = self.peers[peer as usize].process.as_mut().and_then(|p| p.mesh.poll_action())
         {
             self.carry_out(peer, action);
         }
         let process = self.peers[peer as usize].process.as_ref();
-        let timeout = process.and_then(|process| process.mesh.poll_timeout());
-        self.timers.set(peer, timeout.map(|at| Nanos::of(at).max(now)));
+        let timeout = process.and_then(|process| Some(process.clock.shows(process.mesh.poll_timeout()?)));
+        self.timers.set(peer, timeout.map(|at| at.max(now)));
     }
 
     /// The same, as the next thing that happens.

@@ -1,19 +1,26 @@
 //! One peer: what it is, what its disk holds, and its process while it runs.
 
-use super::clock::Nanos;
+use super::clock::{Clock, Nanos};
 use super::network::LinkId;
+use crate::plan::Lie;
 use samara_protocol::geometry::{PieceIndex, PieceRange};
 use samara_protocol::id::PeerId;
 use samara_protocol::mesh::{Mesh, Ticket};
 use samara_protocol::piece_set::PieceSet;
 use samara_protocol::rng::Prng;
 use samara_protocol::wire::Channel;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Number of a peer: devices from 0, the seeder last.
 pub(super) type PeerIndex = u32;
 /// Number of a connection, never used again.
 pub(super) type ConnectionId = u32;
+
+/// The kernel writes what is older than this by itself (`vm.dirty_expire_centisecs`, and its wake-ups).
+const WRITEBACK_NANOS: u64 = 35_000_000_000;
+
+/// By then a neighbour that says nothing is gone.
+const SILENCE_NANOS: u64 = 30_000_000_000;
 
 /// A peer id that is random to the machines and tells its number to the world.
 pub(super) fn peer_id(index: PeerIndex, rng: &mut Prng) -> PeerId {
@@ -53,6 +60,29 @@ pub(super) struct Disk {
     pub(super) granted: Vec<PieceSet>,
     /// Numbers of documents.
     pub(super) documents: BTreeSet<u32>,
+    /// Pieces that the kernel may not have written yet, and since when; kept only where a plan cuts power.
+    pub(super) unsynced: VecDeque<(Nanos, usize, PieceIndex)>,
+}
+
+impl Disk {
+    /// A piece became whole; the kernel writes it within [`WRITEBACK_NANOS`].
+    pub(super) fn wrote(&mut self, content: usize, piece: PieceIndex, now: Nanos) {
+        while self.unsynced.front().is_some_and(|(at, ..)| at.plus(WRITEBACK_NANOS) < now) {
+            self.unsynced.pop_front();
+        }
+        self.unsynced.push_back((now, content, piece));
+    }
+
+    /// Power is gone: of what the kernel had not written yet each piece is lost or not. Those that are.
+    pub(super) fn lose(&mut self, now: Nanos, rng: &mut Prng) -> Vec<(usize, PieceIndex)> {
+        let mut lost: Vec<(usize, PieceIndex)> = std::mem::take(&mut self.unsynced)
+            .into_iter()
+            .filter(|(at, ..)| at.plus(WRITEBACK_NANOS) >= now && rng.below(2) == 0)
+            .map(|(_, content, piece)| (content, piece))
+            .collect();
+        lost.retain(|(content, piece)| self.have[*content].remove(*piece));
+        lost
+    }
 }
 
 /// What arrived and is not stored yet.
@@ -77,6 +107,8 @@ pub(super) struct Process {
     /// The machine's names of the contents.
     pub(super) channels: BTreeMap<Channel, usize>,
     pub(super) is_open: bool,
+    /// By which its machine measures.
+    pub(super) clock: Clock,
     /// The disk is busy with earlier writes until then.
     pub(super) disk_free_at: Nanos,
 }
@@ -93,6 +125,8 @@ pub(super) struct Received {
 pub(super) struct Peer {
     pub(super) id: PeerId,
     pub(super) is_seeder: bool,
+    /// How it harms others; `None` if it is honest.
+    pub(super) lie: Option<Lie>,
     pub(super) up: LinkId,
     pub(super) down: LinkId,
     pub(super) disk: Disk,
@@ -102,6 +136,7 @@ pub(super) struct Peer {
     /// Runs, or is about to.
     pub(super) is_started: bool,
     pub(super) is_linked: bool,
+    pub(super) power_cut: Option<Nanos>,
     pub(super) joined: Option<Nanos>,
     pub(super) verified: Option<Nanos>,
     pub(super) received: Received,
@@ -111,6 +146,11 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// Whether its neighbours may not know yet that it lost power, and what with it.
+    pub(super) fn is_unknown(&self, now: Nanos) -> bool {
+        self.power_cut.is_some_and(|at| now < at.plus(SILENCE_NANOS))
+    }
+
     /// Whether the device is one of those that must finish.
     pub(super) fn is_living(&self) -> bool {
         self.is_started && self.is_linked

@@ -19,12 +19,13 @@ use samara_protocol::id::ContentHash;
 use samara_protocol::neighbour::Limits;
 use samara_protocol::piece_set::PieceSet;
 use samara_protocol::rng::Prng;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Devices up to which transfers share links exactly, unless said otherwise.
 const EXACT_DEVICES_MAX: usize = 1000;
-/// Devices up to which each device's enrollment is a document of its own that everybody fetches.
-const ENROLLED_DEVICES_MAX: usize = 250;
+/// Devices up to which each one's enrollment is a document that spreads during the run; larger sites have had theirs for
+/// long.
+const ENROLLED_DEVICES_MAX: usize = 48;
 /// Keeps the dice of the links apart from those of everything else.
 const ACCESS_SALT: u64 = 0x6c69_6e6b_0000_0000;
 /// Bytes of one entry of a tree's file list.
@@ -35,18 +36,18 @@ impl World {
     pub fn new(plan: &Plan, options: &Options) -> Result<Self, GeometryError> {
         let count = plan.devices.count;
         let mut rng = Prng::new(options.seed);
-        let contents = contents(plan, &mut rng)?;
+        let simulated = plan.simulated.clone().unwrap_or_default();
+        let limits = Limits { request_bytes: simulated.request_bytes(count), ..Limits::default() };
+        let contents = contents(plan, limits.request_bytes, &mut rng)?;
         let sharing = if count <= EXACT_DEVICES_MAX { Sharing::Exact } else { Sharing::Local };
         let mut network = Network::new(options.sharing.unwrap_or(sharing));
         let peers: Vec<Peer> =
             (0..=count).map(|index| peer(index, plan, &contents, &mut network, &mut rng)).collect();
         let accesses = accesses(plan, &peers, &mut network, options.seed ^ ACCESS_SALT);
         let enrollments = if count <= ENROLLED_DEVICES_MAX { count as u32 } else { 0 };
-        let limits = Limits::default();
         let present = plan.present();
         let pieces = contents.last().map_or(0, |content| content.geometry.pieces());
         let trace = Trace::new(Nanos::from_seconds(plan.settle), count, &contents);
-        let simulated = plan.simulated.clone().unwrap_or_default();
         let mut world = Self {
             plan: plan.clone(),
             seed: options.seed,
@@ -55,7 +56,9 @@ impl World {
             rng,
             costs: options.costs,
             is_ideal: options.is_ideal,
+            has_power_cuts: plan.has_power_cuts(),
             disk_ns_per_byte: simulated.disk.map(|disk| 1e9 / disk.0 as f64),
+            are_links_perfect: accesses.iter().all(Access::is_perfect),
             accesses,
             segments: (0..=count).map(|device| plan.segment_of(device)).collect(),
             agenda: Agenda::new(),
@@ -65,6 +68,7 @@ impl World {
             peers,
             connections: Vec::new(),
             dialling: BTreeSet::new(),
+            refused: BTreeMap::new(),
             contents,
             documents: Documents::new(enrollments),
             schedule: Schedule::new(&plan.happenings),
@@ -72,6 +76,7 @@ impl World {
                 frames_per_peer: limits.serve_queue_max + limits.serve_active_per_peer,
                 storing_per_peer: limits.storing_bytes_per_peer_max,
             }),
+            limits,
             trace,
             record: Record::new(pieces, count + 1),
             curve: Curve::new(Nanos::from_seconds(plan.settle), plan.lower_bound_seconds()),
@@ -113,17 +118,20 @@ fn peer(index: usize, plan: &Plan, contents: &[Content], network: &mut Network, 
     Peer {
         id: peer_id(index as PeerIndex, rng),
         is_seeder,
+        lie: plan.lie(index),
         up: network.add_link(up),
         down: network.add_link(down),
         disk: Disk {
             have: if is_seeder { full } else { empty.clone() },
             granted: empty,
             documents: BTreeSet::new(),
+            unsynced: VecDeque::new(),
         },
         process: None,
         life: 0,
         is_started: false,
         is_linked: true,
+        power_cut: None,
         joined: None,
         verified: None,
         received: Received::default(),
@@ -145,7 +153,7 @@ fn accesses(plan: &Plan, peers: &[Peer], network: &mut Network, rng_seed: u64) -
     of_peers.chain(of_segments).collect()
 }
 
-fn contents(plan: &Plan, rng: &mut Prng) -> Result<Vec<Content>, GeometryError> {
+fn contents(plan: &Plan, request_bytes: u32, rng: &mut Prng) -> Result<Vec<Content>, GeometryError> {
     let artifact = &plan.artifact;
     let list = match artifact.kind {
         ArtifactKind::File => None,
@@ -156,7 +164,8 @@ fn contents(plan: &Plan, rng: &mut Prng) -> Result<Vec<Content>, GeometryError> 
         .map(|length| {
             let mut hash = [0; 32];
             hash.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&rng.next_u64().to_le_bytes()));
-            Ok(Content { hash: ContentHash(hash), geometry: Geometry::for_length(length)? })
+            let geometry = Geometry::for_length(length)?.with_requests_of(request_bytes);
+            Ok(Content { hash: ContentHash(hash), geometry })
         })
         .collect()
 }

@@ -12,6 +12,7 @@ use super::network::FlowId;
 use super::peer::{Arrived, ConnectionId, PeerIndex, index_of};
 use super::tcp::Tcp;
 use super::{Event, Job, Work, World};
+use crate::plan::Lie;
 use samara_protocol::geometry::PieceRange;
 use samara_protocol::id::{ContentHash, PeerId};
 use samara_protocol::mesh::{Input, StoreFault, Ticket};
@@ -55,7 +56,7 @@ impl World {
             self.checker.report(Fault::ServesWhatItLacks { peer, piece: range.piece });
         }
         let (_, bytes) = self.contents[number].geometry.byte_range(range);
-        let is_wrong = !self.plan.is_honest(peer as usize);
+        let is_wrong = self.peers[peer as usize].lie == Some(Lie::WrongBytes);
         let side = self.connections[id as usize].side_of(peer);
         let pipe = &mut self.connections[id as usize].end_mut(side).pipe;
         let serial = pipe.serial_next;
@@ -94,8 +95,11 @@ impl World {
     fn send_next(&mut self, id: ConnectionId, side: Side) {
         let connection = &mut self.connections[id as usize];
         let (from, to) = (connection.end(side).peer, connection.end(side.other()).peer);
+        let is_there = connection.end(side.other()).is_open;
         let pipe = &mut connection.end_mut(side).pipe;
-        if pipe.sending.is_some() || !pipe.waiting.front().is_some_and(|frame| frame.is_encoded) {
+        // Into a connection whose other end is gone the kernel takes no more than a window.
+        let is_stuck = !is_there || pipe.sending.is_some();
+        if is_stuck || !pipe.waiting.front().is_some_and(|frame| frame.is_encoded) {
             return;
         }
         let Some(frame) = pipe.waiting.pop_front() else { return };
@@ -205,6 +209,9 @@ impl World {
         if part.count_ones() == u32::from(geometry.groups(range.piece)) {
             process.parts.remove(&(content, range.piece));
             this.disk.have[content].insert(range.piece);
+            if self.has_power_cuts {
+                this.disk.wrote(content, range.piece, self.now);
+            }
         }
         if from == seeder {
             this.received.from_seeder += bytes;

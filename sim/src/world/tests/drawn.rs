@@ -48,7 +48,11 @@ fn draw(seed: u64) -> String {
                 add(&when, 0, "link_down", &who);
                 add(&when, after, "link_up", &who);
             }
-            4 => add(&format!("at = {}", pick(&[1, 4, 20])), after, "join", &who),
+            4 => {
+                add(&when, 0, "power_cut", &who);
+                add(&when, after, "restart", &who);
+            }
+            5 => add(&format!("at = {}", pick(&[1, 4, 20])), after, "join", &who),
             _ => {}
         }
     }
@@ -61,9 +65,15 @@ fn draw(seed: u64) -> String {
         1 => add("on = \"safe_to_leave\"", 0, "leave", "\"seeder\""),
         _ => {}
     }
-    if pick(&[0, 1, 2]) == 0 {
+    let (disk, lie) = (pick(&[0, 1, 2]) == 0, pick(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]));
+    if disk {
         plan += "[simulated]\n";
         let _ = writeln!(plan, "disk = \"{}MiB\"", pick(&[1, 50]));
+    }
+    let lies = ["wrong_bytes", "false_haves", "silence", "flood", "withheld_documents"];
+    // Where most are liars, or honest devices refuse each other's only other neighbour, it takes longer than plans last.
+    if let Some(lie) = lies.get(lie as usize).filter(|_| devices >= 5) {
+        let _ = write!(plan, "[[simulated.liars]]\nwho = [0]\nlie = \"{lie}\"\n");
     }
     if discovery == "static" && pick(&[0, 1]) == 0 {
         let (up, down) = (pick(&[5, 50]), pick(&[10, 50]));

@@ -109,8 +109,27 @@ fn a_late_device_gets_everything_from_its_peers() {
 
 #[test]
 fn liars_keep_no_honest_device_from_finishing() {
-    let report = run(&(SMALL.to_owned() + "[simulated]\nliars = [2, 5]\n"), 12).report;
-    assert_eq!((report.devices, report.verified), (6, 6));
+    for lie in ["wrong_bytes", "false_haves", "silence", "flood", "withheld_documents"] {
+        let liars = format!("[[simulated.liars]]\nwho = [2, 5]\nlie = \"{lie}\"\n");
+        let report = run(&(SMALL.to_owned() + &liars), 12).report;
+        assert_eq!((report.devices, report.verified), (6, 6), "{lie}");
+    }
+}
+
+#[test]
+fn what_a_power_cut_loses_is_fetched_again_and_its_neighbours_find_out_by_themselves() {
+    let cut = SMALL.to_owned()
+        + &event("at_fraction = 0.5", "power_cut", "[1, 2]")
+        + &event("at_fraction = 0.5\nafter = 2", "restart", "[1, 2]");
+    let report = run(&cut, 21).report;
+    assert_eq!(report.verified, 8);
+    let received = |device: usize| {
+        let device = &report.per_device[device];
+        device.bytes_from_seeder + device.bytes_from_peers
+    };
+    // Half of the half that it had, give or take.
+    assert!((18 << 20..22 << 20).contains(&received(1)), "{}", received(1));
+    assert_eq!(received(0), 16 << 20);
 }
 
 #[test]
