@@ -7,6 +7,7 @@ mod bounds;
 mod event;
 mod lie;
 mod link;
+mod network;
 mod place;
 mod schedule;
 mod segment;
@@ -16,6 +17,7 @@ mod unit;
 pub use event::{Discovery, Event, Milestone, Moment, Party, Verb};
 pub use lie::{Liars, Lie};
 pub use link::Link;
+pub use network::Network;
 pub use schedule::Schedule;
 pub use segment::Segment;
 pub use simulated::Simulated;
@@ -30,29 +32,6 @@ use toml::Spanned;
 pub const LAB_DEVICES_MAX: usize = 250;
 /// More devices than this do not fit the memory of a simulation.
 pub const DEVICES_MAX: usize = 20_000;
-
-/// TCP congestion controls of Linux; whether this machine has the one of a plan shows when it runs.
-const CONGESTION_CONTROLS: [&str; 16] = [
-    "bbr",
-    "bic",
-    "cdg",
-    "cubic",
-    "dctcp",
-    "highspeed",
-    "htcp",
-    "hybla",
-    "illinois",
-    "lp",
-    "nv",
-    "reno",
-    "scalable",
-    "vegas",
-    "westwood",
-    "yeah",
-];
-
-/// Connections that a device keeps if a plan does not say, as in its configuration.
-const NEIGHBOURS_MAX: usize = 64;
 
 /// A well-formed plan.
 #[derive(Debug, Clone, Deserialize)]
@@ -165,24 +144,6 @@ pub enum ArtifactKind {
     File,
     /// A directory with many files.
     Tree,
-}
-
-/// How the links behave.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Network {
-    /// The kernel's TCP congestion control in every namespace.
-    pub congestion_control: String,
-    /// How devices find each other.
-    pub discovery: Discovery,
-    /// Connections that a device keeps at most.
-    pub neighbours: usize,
-}
-
-impl Default for Network {
-    fn default() -> Self {
-        Self { congestion_control: "cubic".into(), discovery: Discovery::Mdns, neighbours: NEIGHBOURS_MAX }
-    }
 }
 
 /// Limits that a run must keep; what is not named is not judged.
@@ -315,17 +276,7 @@ impl Plan {
         if self.artifact.kind == ArtifactKind::File && self.artifact.files > 1 {
             return Err(("artifact.files", "is for kind = \"tree\"".into()));
         }
-        let algorithm = self.network.congestion_control.as_str();
-        if !CONGESTION_CONTROLS.contains(&algorithm) {
-            let known = CONGESTION_CONTROLS.join(", ");
-            return Err(("network.congestion_control", format!("is {algorithm:?}, expected one of {known}")));
-        }
-        if !(2..=1024).contains(&self.network.neighbours) {
-            return Err((
-                "network.neighbours",
-                format!("is {}, expected 2 to 1024", self.network.neighbours),
-            ));
-        }
+        self.network.check()?;
         self.check_segments()?;
         self.simulated.iter().try_for_each(|simulated| simulated.check(count))?;
         self.expect.check()
