@@ -421,6 +421,7 @@ fn nobody_asks_for_a_release_that_was_refused_when_a_later_one_is_wanted() {
     assert_eq!((channel.wanted(), channel.decided().swap_remove(3)), (Some(5), Some(Decision::Superseded)));
 }
 
+// T23
 #[test]
 fn a_paused_release_is_prepared_unless_what_is_wanted_now_would_be_in_its_way() {
     let is_prepared = |channel: &Channel, number: usize| {
