@@ -75,10 +75,15 @@ impl Grantee {
         }
     }
 
+    /// Whether it gets nothing while others are there.
+    pub(super) fn is_left_out(&self, now: Timestamp) -> bool {
+        now < self.penalty_until
+    }
+
     /// How many unspread pieces it may hold now (rule 3).
     pub(super) fn unspread_max(&self, now: Timestamp) -> usize {
         let recent = self.spreads.iter().rev().take_while(|at| now.since(**at) <= SPREAD_SPAN).count();
-        if now < self.penalty_until {
+        if self.is_left_out(now) {
             0
         } else if self.is_on_probation {
             UNSPREAD_ON_PROBATION

@@ -376,25 +376,32 @@ impl Ledger {
         Some(Grant { peer, piece, reason: Reason::Help })
     }
 
-    /// The device with the least under way, then the least unspread, then the longest wait.
+    /// The device with the least under way, then the least unspread, then the longest wait. Where all are left out for having
+    /// sat on pieces, the link does not idle: they may hardly reach each other, and get one at a time.
     fn best<'a>(
         &self,
         candidates: impl Iterator<Item = &'a Candidate<'a>>,
         now: Timestamp,
     ) -> Option<PeerId> {
         let alone = self.grantees.len() <= 1;
-        let mut best = None;
+        let (mut best, mut least_guilty, mut may_wait) = (None, None, false);
         for candidate in candidates.filter(|candidate| candidate.credit > 0) {
             let Some(grantee) = self.grantees.get(&candidate.peer) else { continue };
-            if !alone && grantee.unspread >= grantee.unspread_max(now) {
-                continue;
-            }
             let rank = (grantee.unacked, grantee.unspread, grantee.last_grant, candidate.peer);
-            if best.is_none_or(|known| rank < known) {
-                best = Some(rank);
+            let place = if alone || grantee.unspread < grantee.unspread_max(now) {
+                &mut best
+            } else if grantee.is_left_out(now) {
+                &mut least_guilty
+            } else {
+                may_wait = true;
+                continue;
+            };
+            if place.is_none_or(|known| rank < known) {
+                *place = Some(rank);
             }
         }
-        best.map(|rank| rank.3)
+        let least_guilty = least_guilty.filter(|(unacked, ..)| !may_wait && *unacked == 0);
+        best.or(least_guilty).map(|rank| rank.3)
     }
 }
 
