@@ -6,16 +6,24 @@
 //! leaves because of them.
 
 use super::Agent;
+use super::work::undo_of;
 use crate::api::StoreView;
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::install::Space;
-use samara_protocol::rollout::blobs_for;
+use samara_protocol::rollout::{artifacts_for, blobs_for};
 use std::collections::BTreeSet;
 
 impl Agent {
-    /// What the releases need that are wanted, or are under way.
-    fn contents_wanted(&self) -> BTreeSet<ContentHash> {
-        self.work.values().flat_map(|work| &work.blobs).map(|blob| blob.content).collect()
+    /// What the releases need that are wanted, or are under way, and what takes back the scripts in place: a withdrawn
+    /// release is not offered any more.
+    pub(super) fn contents_wanted(&self) -> BTreeSet<ContentHash> {
+        let undos = self.facts.in_place.iter().flat_map(|(destination, id)| {
+            let release = self.documents.releases.get(id).into_iter();
+            let artifacts = release.flat_map(|release| artifacts_for(release, &self.facts));
+            artifacts.filter(move |artifact| artifact.destination == *destination).flat_map(undo_of)
+        });
+        let needed = self.work.values().flat_map(|work| &work.blobs).cloned();
+        needed.chain(undos).map(|blob| blob.content).collect()
     }
 
     /// The releases before those in place, first superseded first.

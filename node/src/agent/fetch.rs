@@ -265,12 +265,11 @@ impl Agent {
         if self.is_under_way() || self.to_purge.is_empty() {
             return;
         }
-        let held = self.parts.store.contents().await;
+        let (held, wanted) = (self.parts.store.contents().await, self.contents_wanted());
         for id in std::mem::take(&mut self.to_purge) {
             let Some(release) = self.documents.releases.get(&id) else { continue };
-            let is_wanted = |content: ContentHash| self.work.values().any(|work| work.has(content));
             let contents = release.blobs().into_iter().map(|blob| blob.content);
-            let gone: Vec<_> = contents.filter(|c| held.contains(c) && !is_wanted(*c)).collect();
+            let gone: Vec<_> = contents.filter(|c| held.contains(c) && !wanted.contains(c)).collect();
             for content in gone {
                 self.remove(content).await;
             }

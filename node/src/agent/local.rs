@@ -5,7 +5,7 @@ use super::work::Work;
 use samara_protocol::document::{Artifact, ArtifactKind, Release, ReleaseState};
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{Found, Input, State, Step};
-use samara_protocol::rollout::share_a_destination;
+use samara_protocol::rollout::{artifacts_for, share_a_destination};
 use samara_protocol::trust::Verified;
 use std::collections::BTreeSet;
 use tokio::sync::oneshot;
@@ -84,6 +84,7 @@ impl Agent {
                 aside.reason
             ));
         }
+        self.check_whole(work, to)?;
         let not_undone = without_undo(&work.subject.artifacts);
         let begun = RollBack { release: id, name, to: Some(to.id()), to_name: name_of(to), not_undone };
         if let Some(other) = self.about_to_be_placed(id) {
@@ -111,6 +112,22 @@ impl Agent {
         }
         let missing = || format!("the release before {name} is not known any more: {id}");
         self.documents.releases.get(*id).ok_or_else(missing)
+    }
+
+    /// What an earlier release has, and the one that goes has not, must still be there: it comes back whole or not at all.
+    fn check_whole(&self, work: &Work, to: &Verified<Release>) -> Result<(), String> {
+        let lacks = |artifact: &&Artifact| {
+            !work.subject.destinations.contains(&artifact.destination)
+                && self.facts.in_place.get(&artifact.destination) != Some(&to.id())
+        };
+        match artifacts_for(to, &self.facts).find(lacks) {
+            Some(gone) => Err(format!(
+                "{} cannot come back whole: {} is gone; a rollout must bring it back",
+                name_of(to),
+                gone.destination
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Another release that stands, or is being written, beside a destination of one, and is not held back.

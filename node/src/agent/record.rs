@@ -5,6 +5,8 @@
 
 use super::Agent;
 use super::successor::end_trial;
+use super::successor::is_agent;
+use super::work::Work;
 use crate::state::{LogLine, Row, StateError, Transition};
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{Effect, Input, Record, RecordId, State};
@@ -158,6 +160,11 @@ impl Agent {
         let restarts = self.work.get(&id).is_some_and(|work| work.machine.restarts());
         if restarts && record.effect() == Effect::Restore && !self.is_from_before(id) {
             // The agent that was there before is in place again, and another one runs.
+            self.parts.restart.cancel();
+        }
+        let takes_agent = |work: &Work| work.subject.surplus.iter().any(|gone| is_agent(&gone.artifact));
+        if record.state == State::Committed && self.work.get(&id).is_some_and(takes_agent) {
+            // This one runs from a file that is gone.
             self.parts.restart.cancel();
         }
         if record.effect() != Effect::None || record.is_bad() {

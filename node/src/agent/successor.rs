@@ -30,7 +30,8 @@ impl Near {
     }
 }
 
-fn is_agent(artifact: &Artifact) -> bool {
+/// Whether it is samara-node itself.
+pub(super) fn is_agent(artifact: &Artifact) -> bool {
     let restart = artifact.binary.as_ref().map(|binary| &binary.restart);
     artifact.kind == ArtifactKind::Binary && restart == Some(&Restart::Agent)
 }

@@ -2,7 +2,7 @@
 
 use super::local::name_of;
 use crate::state::Surplus;
-use samara_protocol::document::{Artifact, ArtifactKind, BlobRef, Hook, Release};
+use samara_protocol::document::{Artifact, BlobRef, Hook, Release};
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::install::{Install, Plan, State};
 use samara_protocol::rollout::{Facts, artifacts_for, blobs_for, hooks_for};
@@ -38,9 +38,8 @@ impl Subject {
 
     /// The contents that it needs. What takes a script back is one of the release that brought it.
     fn blobs(&self, facts: &Facts) -> Vec<BlobRef> {
-        let scripts = self.surplus.iter().filter(|gone| gone.artifact.kind == ArtifactKind::Script);
         let mut blobs = blobs_for(&self.release, facts);
-        for blob in scripts.flat_map(|gone| gone.artifact.blobs()) {
+        for blob in self.surplus.iter().flat_map(|gone| undo_of(&gone.artifact)) {
             if !blobs.iter().any(|known| known.content == blob.content) {
                 blobs.push(blob);
             }
@@ -57,6 +56,12 @@ impl Subject {
     pub(super) fn installed_bytes(&self) -> u64 {
         self.artifacts.iter().map(|artifact| artifact.installed.size).sum()
     }
+}
+
+/// The contents that take an artifact back which its handler alone cannot: those of a script with an undo.
+pub(super) fn undo_of(artifact: &Artifact) -> impl Iterator<Item = BlobRef> {
+    let has_undo = artifact.script.as_ref().is_some_and(|script| script.undo.is_some());
+    artifact.blobs().filter(move |_| has_undo)
 }
 
 /// Work on one release.

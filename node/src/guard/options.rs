@@ -14,9 +14,11 @@ Examples:
 Exit codes: those of samara-node, when it ends of itself and no update is on trial; and
   1  nothing can be started, or samara-node was ended by a signal";
 
-/// Starts samara-node, and brings the one before back when an update's does not work.
+/// What it is for.
+const ABOUT: &str = "Starts samara-node, and brings the one before back when an update's does not work";
+
 #[derive(Debug, Parser)]
-#[command(name = "samara-guard", version, about, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "samara-guard", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
 struct Options {
     /// The `data_dir` of samara-node's configuration
     #[arg(long, value_name = "DIR")]

@@ -165,3 +165,30 @@ async fn a_script_without_an_undo_is_named_when_its_release_goes_by_hand() {
     assert_eq!((bench.there().as_bytes(), bench.read("migrate")), (BYTES, None));
     assert_eq!(bench.read("log").as_deref(), Some("2\n"));
 }
+
+#[tokio::test]
+async fn going_back_needs_the_bytes_of_a_script_only_where_it_has_an_undo_and_keeps_those_whatever_is_offered()
+ {
+    for has_undo in [true, false] {
+        let mut bench = Bench::new().await;
+        bench.install().await;
+        let first = bench.release;
+        let mut next = wider();
+        if !has_undo {
+            next.artifacts.last_mut().unwrap().script.as_mut().unwrap().undo = None;
+        }
+        let next = bench.publish(4, next, |_| ()).await;
+        for bytes in [NEXT, SCRIPT, BACK] {
+            bench.bring(bytes).await;
+        }
+        bench.settle().await;
+        let kept = bench.agent.contents_wanted();
+        bench.roll_out(4, 2, next, |rollout| rollout.rollback_to = Some(first)).await;
+        let needed: Vec<_> = bench.agent.work[&first].blobs.iter().map(|blob| blob.content).collect();
+        for script in [SCRIPT, BACK] {
+            let content = blob(script).content;
+            assert_eq!(needed.contains(&content), has_undo);
+            assert!(!has_undo || kept.contains(&content));
+        }
+    }
+}
