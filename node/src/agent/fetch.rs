@@ -22,7 +22,9 @@ impl Agent {
         let (plan, now, seed) = (subject.plan(&self.facts), self.now(), self.seed_of(id));
         let before = self.rows.get(&id).map(|row| &row.record).filter(|record| record.state == State::Failed);
         let machine = match before {
-            _ if self.is_in_place(&release) => Install::in_place(plan, verdict, seed),
+            _ if self.is_in_place(&release) && subject.surplus.is_empty() => {
+                Install::in_place(plan, verdict, seed)
+            }
             Some(record) => Install::again(plan, record.clone(), verdict, now, seed),
             None => Install::new(plan, verdict, now, seed),
         };
@@ -54,6 +56,30 @@ impl Agent {
             })
         });
         surplus.collect()
+    }
+
+    /// Whether what must go for a release is not what it was when the work on it began: another one came to be in place.
+    pub(super) fn is_surplus_outdated(&self, id: DocumentId) -> bool {
+        let (Some(work), Some(release)) = (self.work.get(&id), self.documents.releases.get(&id)) else {
+            return false;
+        };
+        match work.state() {
+            state if state.is_under_way() => false,
+            state if state.is_in_place() => !self.surplus_beside(release).is_empty(),
+            _ => self.surplus_beside(release) != work.subject.surplus,
+        }
+    }
+
+    /// Ends the work on a release, so that it begins anew; false if it is not over yet: what it has written goes first, and
+    /// it is decided again then.
+    pub(super) async fn give_up(&mut self, id: DocumentId) -> bool {
+        let is_in_place = self.work.get(&id).is_some_and(|work| work.state().is_in_place());
+        if is_in_place {
+            self.drop_work(id).await;
+        } else {
+            self.tell(id, install::Input::Decided(Verdict::Superseded));
+        }
+        is_in_place
     }
 
     /// Fetches what is missing of a release, as its machine wants it.

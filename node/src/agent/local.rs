@@ -104,8 +104,9 @@ impl Agent {
     pub(super) fn before(&self, work: &Work) -> Result<&Verified<Release>, String> {
         let name = work.subject.name();
         let previous = self.parts.state.previous().map_err(|error| error.to_string())?;
-        let before: BTreeSet<_> =
-            work.subject.destinations.iter().filter_map(|destination| previous.get(destination)).collect();
+        let before = work.subject.destinations.iter().filter_map(|destination| previous.get(destination));
+        // One that came back over a later one, at places that were its own, is not its own predecessor.
+        let before: BTreeSet<_> = before.filter(|id| **id != work.subject.id).collect();
         let Some(id) = before.first() else { return Err(format!("nothing was in place before {name}")) };
         if before.len() > 1 {
             return Err(format!("{name} replaced several releases: a rollout must say which comes back"));

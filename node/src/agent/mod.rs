@@ -255,6 +255,9 @@ impl Agent {
             let mut aside = Aside::of(&decision);
             if let Decision::Install { rollout, .. } | Decision::Prepare { rollout } = decision {
                 self.follow(release, rollout).await;
+                if self.is_surplus_outdated(release) && !self.give_up(release).await {
+                    continue;
+                }
                 if !self.work.contains_key(&release) {
                     self.begin(release, rollout, verdict).await;
                     continue;

@@ -192,3 +192,42 @@ async fn going_back_needs_the_bytes_of_a_script_only_where_it_has_an_undo_and_ke
         }
     }
 }
+
+#[tokio::test]
+async fn a_release_that_never_left_its_place_comes_back_by_what_is_beside_it_going() {
+    let mut bench = Bench::new().await;
+    bench.install().await;
+    let first = bench.release;
+    let mut next = release_of(2, NEXT);
+    next.artifacts[0] =
+        Artifact { name: "extra".into(), destination: "extra".into(), ..next.artifacts[0].clone() };
+    let next = bench.publish(4, next, |_| ()).await;
+    bench.bring(NEXT).await;
+    bench.settle().await;
+    assert_eq!((bench.read("app").is_some(), bench.read("extra").is_some()), (true, true));
+    bench.roll_out(4, 2, next, |rollout| rollout.rollback_to = Some(first)).await;
+    bench.bring(BYTES).await;
+    bench.settle().await;
+    assert_eq!((bench.there().as_bytes(), bench.read("extra")), (BYTES, None));
+    assert_eq!(bench.agent.parts.state.journal().unwrap(), [("app".to_owned(), first)].into());
+    assert!(bench.agent.roll_back(None).is_err(), "nothing was there before it");
+}
+
+#[tokio::test]
+async fn a_roll_back_that_is_decided_in_the_middle_of_an_install_takes_away_all_that_this_brings() {
+    for steps in 0..14 {
+        let mut bench = Bench::new().await;
+        bench.install().await;
+        let first = bench.release;
+        std::fs::write(bench.dir.path().join("install/theirs"), "of the site").unwrap();
+        let next = bench.publish(4, wider(), |_| ()).await;
+        for bytes in [NEXT, SCRIPT, BACK] {
+            bench.bring(bytes).await;
+        }
+        bench.run(steps).await;
+        bench.roll_out(4, 2, next, |rollout| rollout.rollback_to = Some(first)).await;
+        bench.bring(BYTES).await;
+        bench.end().await;
+        bench.is_as_version_1_left_it();
+    }
+}
