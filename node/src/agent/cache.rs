@@ -38,9 +38,8 @@ impl Agent {
         releases
     }
 
-    /// Copies that are kept although nothing wants them, those that give way first in front.
-    async fn contents_kept(&self) -> Vec<ContentHash> {
-        let (wanted, held) = (self.contents_wanted(), self.parts.store.contents().await);
+    /// Of the contents that are held those that are kept although nothing wants them; what gives way first is in front.
+    fn contents_kept(&self, held: &[ContentHash], wanted: &BTreeSet<ContentHash>) -> Vec<ContentHash> {
         let releases = self.releases_before();
         // What two releases have in common stays as long as the later one.
         let mut kept: Vec<ContentHash> = Vec::new();
@@ -62,7 +61,9 @@ impl Agent {
         if self.is_under_way() {
             return false;
         }
-        let Some(content) = self.contents_kept().await.first().copied() else { return false };
+        let held = self.parts.store.contents().await;
+        let kept = self.contents_kept(&held, &self.contents_wanted());
+        let Some(content) = kept.first().copied() else { return false };
         match self.parts.store.remove(content).await {
             Ok(()) => {
                 tracing::info!(target: "samara", event = "evicted", %content, "the copy of an earlier release gives way");
@@ -77,8 +78,9 @@ impl Agent {
 
     /// Frees what nothing stands for any more, and what is beyond the quota.
     pub(super) async fn tidy_store(&self) {
-        let (wanted, kept) = (self.contents_wanted(), self.contents_kept().await);
-        for content in self.parts.store.contents().await {
+        let (held, wanted) = (self.parts.store.contents().await, self.contents_wanted());
+        let kept = self.contents_kept(&held, &wanted);
+        for content in held {
             if !wanted.contains(&content) && !kept.contains(&content) {
                 self.remove(content).await;
             }

@@ -79,9 +79,7 @@ impl Agent {
 
     /// Whether a later release of the channel is in place: nobody waits for this one.
     pub(super) fn is_outrun(&self, release: &Verified<Release>) -> bool {
-        let is_successor =
-            |other: &&Verified<Release>| other.is_of_channel(release) && other.number > release.number;
-        let mut successors = self.documents.releases.values().filter(is_successor);
+        let mut successors = self.documents.releases.values().filter(|other| other.is_later_than(release));
         successors.any(|other| self.is_there(&other.id()))
     }
 

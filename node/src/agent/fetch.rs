@@ -41,21 +41,24 @@ impl Agent {
     /// What later releases of its channel have in place where a release has nothing: it goes when that one comes back.
     fn surplus_beside(&self, release: &Verified<Release>) -> Vec<Surplus> {
         let own: Vec<_> = artifacts_for(release, &self.facts).map(|a| a.destination.as_str()).collect();
-        let previous = self.parts.state.previous().unwrap_or_default();
         let in_place = self.facts.in_place.iter().filter(|(place, _)| !own.contains(&place.as_str()));
         let surplus = in_place.filter_map(|(place, id)| {
-            let later = self.documents.releases.get(id)?;
-            let is_later = later.is_of_channel(release) && later.number > release.number;
+            let later = self.documents.releases.get(id).filter(|other| other.is_later_than(release))?;
             let artifact = artifacts_for(later, &self.facts).find(|a| a.destination == *place)?;
-            is_later.then(|| Surplus {
+            Some(Surplus {
                 release: *id,
                 version: later.version.clone(),
                 artifact: artifact.clone(),
-                is_restored: !previous.contains_key(place)
+                is_restored: !self.had_release(place)
                     && handler::has_previous(&self.parts.install_root, place),
             })
         });
         surplus.collect()
+    }
+
+    /// Whether what was in place at a destination before was a release's.
+    fn had_release(&self, place: &str) -> bool {
+        self.parts.state.previous().is_ok_and(|previous| previous.contains_key(place))
     }
 
     /// Whether what must go for a release is not what it was when the work on it began: another one came to be in place.

@@ -167,9 +167,7 @@ impl Agent {
 /// Scripts that cannot take back what they did.
 fn without_undo(artifacts: &[Artifact]) -> Vec<String> {
     let scripts = artifacts.iter().filter(|artifact| artifact.kind == ArtifactKind::Script);
-    let stays =
-        scripts.filter(|artifact| artifact.script.as_ref().is_none_or(|script| script.undo.is_none()));
-    stays.map(|artifact| artifact.name.clone()).collect()
+    scripts.filter(|artifact| artifact.undo().is_none()).map(|artifact| artifact.name.clone()).collect()
 }
 
 /// For people.

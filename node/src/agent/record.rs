@@ -4,8 +4,7 @@
 //! install costs few commits; a crash may lose such lines.
 
 use super::Agent;
-use super::successor::end_trial;
-use super::successor::is_agent;
+use super::successor::{end_trial, is_agent};
 use super::work::Work;
 use crate::state::{LogLine, Row, StateError, Transition};
 use samara_protocol::id::DocumentId;

@@ -225,9 +225,8 @@ impl Agent {
     /// That a device cannot take the successor of what it has is more than that it has it.
     pub(super) fn weight(&self, release: &Verified<Release>) -> (u8, bool) {
         let state = self.standing(&release.id()).map_or(ReleaseState::Superseded, |standing| standing.state);
-        let is_predecessor = |other: &&Verified<Release>| {
-            other.number < release.number && other.is_of_channel(release) && self.is_there(&other.id())
-        };
+        let is_predecessor =
+            |other: &&Verified<Release>| release.is_later_than(other) && self.is_there(&other.id());
         match state {
             ReleaseState::NotApplicable if self.documents.releases.values().any(|r| is_predecessor(&r)) => {
                 (ReleaseState::Installed.weight(), true)

@@ -2,6 +2,7 @@
 
 use super::Agent;
 use super::steps::{Job, StepError};
+use crate::guard::{Trial, TrialFiles};
 use crate::handler::{self, Evidence, InstallError, Site};
 use crate::mesh::MeshView;
 use samara_protocol::document::{Artifact, ArtifactKind, HookStep, Restart};
@@ -9,8 +10,6 @@ use samara_protocol::id::DocumentId;
 use samara_protocol::install::{Found, Record, State};
 use std::io::Error;
 use std::time::Duration;
-
-use crate::guard::{Trial, TrialFiles};
 
 /// What a trial may take beyond tests and hooks: artifacts are switched once more after a cut.
 const SWITCH_TIME: Duration = Duration::from_secs(600);

@@ -60,8 +60,7 @@ impl Subject {
 
 /// The contents that take an artifact back which its handler alone cannot: those of a script with an undo.
 pub(super) fn undo_of(artifact: &Artifact) -> impl Iterator<Item = BlobRef> {
-    let has_undo = artifact.script.as_ref().is_some_and(|script| script.undo.is_some());
-    artifact.blobs().filter(move |_| has_undo)
+    artifact.blobs().filter(|_| artifact.undo().is_some())
 }
 
 /// Work on one release.

@@ -72,7 +72,7 @@ impl Handler for ScriptHandler {
     }
 
     fn put_back(&self, site: &Site, artifact: &Artifact, place: &Place) -> Result<(), InstallError> {
-        if switch::is_kept(place) && undo_of(artifact).is_some() {
+        if switch::is_kept(place) && artifact.undo().is_some() {
             call(site, artifact, single(artifact)?, "script")?;
         }
         switch::undo(place).map_err(place.disk())
@@ -93,13 +93,9 @@ impl Handler for ScriptHandler {
     }
 }
 
-fn undo_of(artifact: &Artifact) -> Option<BlobRef> {
-    artifact.script.as_ref().and_then(|script| script.undo)
-}
-
 /// Takes back what the script did, or says that this stays.
 fn call_undo(site: &Site, artifact: &Artifact) -> Result<(), InstallError> {
-    match undo_of(artifact) {
+    match artifact.undo() {
         Some(data) => call(site, artifact, &data, "undo").map(drop),
         None => {
             tracing::warn!(artifact = artifact.name, "the script has no undo: what it did stays");

@@ -91,13 +91,8 @@ impl Mesh {
         let answers =
             |(_, n): &(&PeerId, &Neighbour)| n.is_member() && n.can_probe && n.mode == ServeMode::Pull;
         let mut peers: Vec<PeerId> = self.neighbours.iter().filter(answers).map(|(peer, _)| *peer).collect();
-        let wanted = (at_least as usize).saturating_add(SPARE).min(peers.len());
-        // As many as are wanted, at random.
-        for place in 0..wanted {
-            let other = place + self.rng.below(peers.len() - place);
-            peers.swap(place, other);
-        }
-        peers.truncate(wanted);
+        self.rng.shuffle(&mut peers);
+        peers.truncate((at_least as usize).saturating_add(SPARE));
         let nonce = self.rng.next_u64();
         for peer in &peers {
             self.send(*peer, Message::Probe(nonce));

@@ -47,6 +47,11 @@ impl Entry {
         Self { addresses, next: now, wait: RETRY_MIN }
     }
 
+    /// When it is due, roughly. What is due long goes first: false addresses delay true ones and never keep them off.
+    fn due_about(&self) -> u64 {
+        self.next.0 / SAME_TIME.as_micros() as u64
+    }
+
     /// Dials that follow wait longer and longer.
     fn dial(&mut self, peer: Option<PeerId>, now: Timestamp, rng: &mut Prng) -> Dial {
         self.next = now + rng.jitter(self.wait);
@@ -166,7 +171,7 @@ impl Choice {
     /// A member left before it had let this peer in: it has not heard yet that this one is a member. It is dialled soon, if
     /// it was the one that had dialled; where dialling it did not help before, the waits go on growing.
     pub fn turned_away_by(&mut self, peer: PeerId, now: Timestamp, rng: &mut Prng) {
-        let listen = self.joined.get(&peer).map(|joined| joined.listen.clone()).unwrap_or_default();
+        let listen = self.listen_of(peer);
         self.leave(peer, now, rng);
         if !self.book.contains_key(&peer) {
             self.note(peer, listen, now + rng.jitter(TURNED_AWAY_WAIT), now);
@@ -242,8 +247,7 @@ impl Choice {
         let mut ready: Vec<&mut Entry> =
             self.configured.iter_mut().filter(is_ready).map(|(_, entry)| entry).collect();
         rng.shuffle(&mut ready);
-        // What is due long goes first: false addresses delay true ones and never keep them off.
-        ready.sort_by_key(|entry| entry.next.0 / SAME_TIME.as_micros() as u64);
+        ready.sort_by_key(|entry| entry.due_about());
         ready.into_iter().take(DIALS_PER_ROUND_MAX).map(|entry| entry.dial(None, now, rng)).collect()
     }
 
@@ -251,8 +255,7 @@ impl Choice {
         let joined = &self.joined;
         let is_ready = |(peer, entry): &(&PeerId, &Entry)| entry.next <= now && !joined.contains_key(peer);
         let ready = self.book.iter().filter(is_ready);
-        let mut ready: Vec<(u64, PeerId)> =
-            ready.map(|(peer, entry)| (entry.next.0 / SAME_TIME.as_micros() as u64, *peer)).collect();
+        let mut ready: Vec<(u64, PeerId)> = ready.map(|(peer, entry)| (entry.due_about(), *peer)).collect();
         rng.shuffle(&mut ready);
         ready.sort_by_key(|(due, _)| *due);
         for (_, peer) in ready.into_iter().take(most) {

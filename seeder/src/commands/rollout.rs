@@ -160,7 +160,7 @@ fn earlier(site: &SiteDir, release: DocumentId, to: &str) -> Result<DocumentId, 
         documents.iter().find(is_it).and_then(|bytes| payload::<Release>(bytes))
     };
     match (find(release), find(to)) {
-        (Some(from), Some(earlier)) if from.is_of_channel(&earlier) && earlier.number < from.number => Ok(to),
+        (Some(from), Some(earlier)) if from.is_later_than(&earlier) => Ok(to),
         _ => Err(Failure::usage(format_args!("{to} is no earlier release of the channel of {release}"))),
     }
 }

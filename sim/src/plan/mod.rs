@@ -310,7 +310,7 @@ impl Plan {
         LinkRates { up: up.0, down: down.0 }
     }
 
-    /// How a device lies; `None` for an honest one.
+    /// How a device lies; `None` for an honest one: all are in the lab.
     pub fn lie(&self, device: usize) -> Option<Lie> {
         self.simulated.as_ref()?.lie(device)
     }
@@ -318,11 +318,6 @@ impl Plan {
     /// Whether somebody loses power.
     pub fn has_power_cuts(&self) -> bool {
         self.happenings.iter().any(|event| event.verb == Verb::PowerCut)
-    }
-
-    /// Whether a device is honest: all are in the lab.
-    pub fn is_honest(&self, device: usize) -> bool {
-        self.lie(device).is_none()
     }
 
     /// The same plan without expectations that a simulation can't judge: it has no memory to measure.

@@ -202,7 +202,12 @@ impl Artifact {
     /// What must be fetched to install it, a tree's list before its data.
     pub fn blobs(&self) -> impl Iterator<Item = BlobRef> {
         let plain = self.plain().into_iter().flat_map(|plain| plain.list.into_iter().chain([plain.data]));
-        plain.chain(self.script.iter().filter_map(|script| script.undo))
+        plain.chain(self.undo())
+    }
+
+    /// What takes back what a script did, if it has such.
+    pub fn undo(&self) -> Option<BlobRef> {
+        self.script.as_ref().and_then(|script| script.undo)
     }
 }
 

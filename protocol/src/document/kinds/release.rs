@@ -137,6 +137,11 @@ impl Release {
         self.issuer == other.issuer && self.product == other.product && self.channel == other.channel
     }
 
+    /// Whether it follows another release in the same channel.
+    pub fn is_later_than(&self, other: &Self) -> bool {
+        self.is_of_channel(other) && self.number > other.number
+    }
+
     /// Bytes of all blobs.
     pub fn bytes_total(&self) -> u64 {
         self.blobs().iter().map(|blob| blob.size).sum()
