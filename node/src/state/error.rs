@@ -87,6 +87,8 @@ impl StateError {
         match error {
             redb::Error::DatabaseAlreadyOpen => Self::InUse { path },
             redb::Error::Corrupted(message) => Self::Damaged { path, message },
+            // No file of ours was ever of an older format: the bytes that say so are wrong.
+            redb::Error::UpgradeRequired(_) => Self::Damaged { path, message: error.to_string() },
             redb::Error::Io(error) if is_damage(error.kind()) => {
                 Self::Damaged { path, message: error.to_string() }
             }

@@ -368,6 +368,10 @@ fn a_state_file_that_is_empty_short_or_garbage_is_refused_and_not_begun_anew() {
     let mut headless = whole.clone();
     headless[..4096].fill(0);
     assert!(check_damaged(&headless, &marks, "without its header"));
+    // The byte says of which format the file is.
+    let mut older = whole.clone();
+    older[64] ^= 1;
+    assert!(check_damaged(&older, &marks, "of an older format"));
     let mut torn = whole;
     torn[4096..].fill(0);
     assert!(check_damaged(&torn, &marks, "without its pages"));
