@@ -7,6 +7,7 @@
 mod facts;
 mod paused;
 mod suited;
+mod surplus;
 
 pub use facts::{BadMark, Facts};
 pub use paused::share_a_destination;

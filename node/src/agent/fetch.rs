@@ -38,20 +38,14 @@ impl Agent {
         }
     }
 
-    /// What later releases of its channel have in place where a release has nothing: it goes when that one comes back.
+    /// What goes when a release comes back over later ones.
     fn surplus_beside(&self, release: &Verified<Release>) -> Vec<Surplus> {
-        let own: Vec<_> = artifacts_for(release, &self.facts).map(|a| a.destination.as_str()).collect();
-        let in_place = self.facts.in_place.iter().filter(|(place, _)| !own.contains(&place.as_str()));
-        let surplus = in_place.filter_map(|(place, id)| {
-            let later = self.documents.releases.get(id).filter(|other| other.is_later_than(release))?;
-            let artifact = artifacts_for(later, &self.facts).find(|a| a.destination == *place)?;
-            Some(Surplus {
-                release: *id,
-                version: later.version.clone(),
-                artifact: artifact.clone(),
-                is_restored: !self.had_release(place)
-                    && handler::has_previous(&self.parts.install_root, place),
-            })
+        let surplus = self.documents.surplus_beside(release, &self.facts).map(|(later, artifact)| Surplus {
+            release: later.id(),
+            version: later.version.clone(),
+            artifact: artifact.clone(),
+            is_restored: !self.had_release(&artifact.destination)
+                && handler::has_previous(&self.parts.install_root, &artifact.destination),
         });
         surplus.collect()
     }

@@ -2,10 +2,11 @@
 //! when the Rollout goes on.
 //!
 //! What is written beside a destination must not meet what another release writes there: as long as a release that is
-//! wanted now has yet to be placed at one of its destinations, or something is rolled back there, a paused one waits.
+//! wanted now has yet to be placed at one of its destinations or to take something away there, or something is rolled back
+//! there or could not be, a paused one waits.
 
 use super::{Decision, Facts, SiteDocuments, artifacts_for};
-use crate::document::{Release, RolloutState, overlap};
+use crate::document::{Release, ReleaseState, RolloutState, overlap};
 use crate::id::DocumentId;
 use crate::trust::Verified;
 use std::collections::BTreeMap;
@@ -30,10 +31,16 @@ impl SiteDocuments {
             let meant = decisions.iter().filter(move |(_, decision)| is_meant(decision));
             meant.filter_map(|(id, _)| self.releases.get(id))
         };
+        let is_to_be_placed = |release: &&Verified<Release>| {
+            !is_in_place(release, facts) || self.surplus_beside(release, facts).next().is_some()
+        };
+        // Beside what could not be brought back nothing is written until somebody has looked.
+        let stuck = facts.bad.iter().filter(|(_, mark)| mark.state == ReleaseState::Inconsistent);
+        let half_way = facts.under_way.iter().chain(stuck.map(|(id, _)| id));
         let mut taken: Vec<&Verified<Release>> =
             with(|decision| matches!(decision, Decision::Install { .. }))
-                .filter(|release| !is_in_place(release, facts))
-                .chain(facts.under_way.iter().filter_map(|id| self.releases.get(id)))
+                .filter(is_to_be_placed)
+                .chain(half_way.filter_map(|id| self.releases.get(id)))
                 .collect();
         let mut paused: Vec<_> = with(|decision| matches!(decision, Decision::Prepare { .. }))
             .filter(|release| !facts.has(&release.id()))
@@ -43,7 +50,9 @@ impl SiteDocuments {
         for release in paused {
             let is_in_the_way = |other: &&Verified<Release>| {
                 let is_successor = other.is_of_channel(release) && other.number >= release.number;
-                is_successor || share_a_destination(other, release, facts)
+                is_successor
+                    || share_a_destination(other, release, facts)
+                    || self.takes_away_from(other, release, facts)
             };
             match taken.iter().any(is_in_the_way) {
                 true => held.push(release.id()),

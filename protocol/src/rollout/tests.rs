@@ -462,6 +462,46 @@ fn a_paused_release_is_prepared_unless_what_is_wanted_now_would_be_in_its_way() 
     assert_eq!(offered(&channel), [channel.ids[2]]);
 }
 
+/// What it had written was removed with what went, and when it was switched in it was missing.
+// T20, T23
+#[test]
+fn a_paused_release_waits_while_something_is_taken_away_at_its_destination_or_could_not_be_brought_back() {
+    let mut channel = Channel::new();
+    let extra = |release: Release, destination: &str| {
+        let mut artifact = release.artifacts[0].clone();
+        artifact.destination = destination.into();
+        artifact
+    };
+    let mut wider = Release { version: "4.0.0".into(), ..release(4) };
+    wider.artifacts.push(extra(release(4), "etc/extra"));
+    let mut paused = Release { channel: "beta".into(), ..release(5) };
+    paused.artifacts = vec![extra(release(5), "etc/extra")];
+    for release in [wider, paused] {
+        let release = accept(&mut channel.trust, &release, &[RELEASE]);
+        channel.ids.push(release.id());
+        channel.documents.push(release);
+    }
+    let wider = channel.ids[3];
+    channel.say(4, 1, |_| ());
+    channel.say(5, 1, |rollout| rollout.state = RolloutState::Paused);
+    let decided = |channel: &Channel| channel.decided().pop().unwrap().unwrap();
+    let is_held = |channel: &Channel| decided(channel) == Decision::Held(RolloutState::Paused);
+    assert!(is_held(&channel), "the other one is to be placed first");
+    channel.facts.in_place = [("bin/app".into(), wider), ("etc/extra".into(), wider)].into();
+    assert!(matches!(decided(&channel), Decision::Prepare { .. }));
+    let first = channel.ids[0];
+    channel.say(4, 2, |rollout| rollout.rollback_to = Some(first));
+    for app in [wider, first] {
+        channel.facts.in_place = [("bin/app".into(), app), ("etc/extra".into(), wider)].into();
+        assert!(is_held(&channel), "it is about to be taken away");
+    }
+    channel.has(1);
+    assert!(matches!(decided(&channel), Decision::Prepare { .. }), "all is done");
+    channel.is_bad(4);
+    channel.facts.bad.get_mut(&wider).unwrap().state = ReleaseState::Inconsistent;
+    assert!(is_held(&channel), "somebody must look");
+}
+
 proptest! {
     #![proptest_config(cases(2))]
 
