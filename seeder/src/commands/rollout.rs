@@ -41,7 +41,7 @@ enum Change {
         #[arg(long)]
         to: String,
     },
-    /// Devices on which the release went wrong try it again.
+    /// Devices on which the release went wrong try it again; so do those that a rollback sent back from it, which ends.
     Retry {
         #[command(flatten)]
         target: Target,
@@ -100,6 +100,12 @@ impl Change {
         }
     }
 
+    /// Where devices went that are told to try again what they went back from.
+    fn ends_roll_back(&self, rollouts: &[Rollout]) -> Option<DocumentId> {
+        let is_retry = matches!(self, Self::Retry { .. });
+        rollouts.iter().find_map(|rollout| rollout.rollback_to).filter(|_| is_retry)
+    }
+
     fn apply(&self, rollout: Rollout, back_to: Option<DocumentId>) -> Rollout {
         let rollout = Rollout { retry: false, ..rollout };
         match self {
@@ -126,7 +132,13 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
         Change::Rollback { to, .. } => Some(earlier(&site, release, to)?),
         _ => None,
     };
-    let next = next_sequences(&site, &mut writer, signer.epoch(), release, &change, back_to)?;
+    let next = next_sequences(&site, &mut writer, signer.epoch(), release, &change)?;
+    let ended = change.ends_roll_back(&next);
+    if let Some(to) = ended {
+        output
+            .note(format_args!("this ends the roll back: devices that went to {to} install {release} again"));
+    }
+    let next: Vec<_> = next.into_iter().map(|rollout| change.apply(rollout, back_to)).collect();
     for rollout in &next {
         show_before_signing(output, RoleName::Rollout.as_str(), rollout)?;
     }
@@ -140,8 +152,8 @@ pub fn run(args: Args, output: &Output) -> Result<(), Failure> {
         output.line(format_args!("{} {release}: {}", change.done().replace('_', " "), path.display()));
         output.event(&serde_json::json!({
             "event": "rollout", "change": change.done(), "release": release, "rollout": signed.id,
-            "rollout_id": rollout.rollout_id, "sequence": rollout.sequence, "back_to": back_to, "file": path,
-            "lacks": signed.lacks,
+            "rollout_id": rollout.rollout_id, "sequence": rollout.sequence, "back_to": back_to,
+            "ended_back_to": ended, "file": path, "lacks": signed.lacks,
         }));
     }
     let lacks = signed.iter().map(|signed| signed.lacks).max().unwrap_or_default();
@@ -165,20 +177,20 @@ fn earlier(site: &SiteDir, release: DocumentId, to: &str) -> Result<DocumentId, 
     }
 }
 
+/// The next sequence of every rollout that the change concerns, still as it was.
 fn next_sequences(
     site: &SiteDir,
     writer: &mut SiteWriter<'_>,
     epoch: u64,
     release: DocumentId,
     change: &Change,
-    back_to: Option<DocumentId>,
 ) -> Result<Vec<Rollout>, Failure> {
     let next = renewed(site, writer, epoch, release, |state| change.concerns(state))?;
     if next.is_empty() {
         let state = if matches!(change, Change::Resume(_)) { "paused" } else { "active" };
         return Err(Failure::usage(format_args!("no rollout of release {release} is {state}")));
     }
-    Ok(next.into_iter().map(|rollout| change.apply(rollout, back_to)).collect())
+    Ok(next)
 }
 
 /// The next sequence of every rollout of a release whose state is `concerned`, otherwise as it is.
@@ -242,7 +254,7 @@ mod tests {
             signing: SigningArgs { yes: true, incomplete: false },
         };
         let mut writer = site.writer().unwrap();
-        let error = next_sequences(&site, &mut writer, 0, first.release, &Change::Resume(target), None);
+        let error = next_sequences(&site, &mut writer, 0, first.release, &Change::Resume(target));
         assert!(error.unwrap_err().to_string().contains("is paused"), "an end is for good");
     }
 
