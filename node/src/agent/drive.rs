@@ -151,6 +151,7 @@ impl Agent {
         let gives_way = is_by_hand && subject.destinations.iter().any(|place| installed(place) == Some(id));
         Some(Job {
             subject,
+            rollout: work.rollout,
             root: self.parts.install_root.clone(),
             private: self.parts.private.clone(),
             source: self.source(),

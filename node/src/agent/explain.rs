@@ -17,7 +17,11 @@ impl Agent {
         if let Some(work) = most {
             return self.explain_work(work);
         }
-        let installed = self.work.values().filter(|work| work.state().is_in_place());
+        let is_there = |work: &&Work| {
+            let aside = self.aside.get(&work.subject.id);
+            work.state().is_in_place() && aside.is_none_or(|aside| aside.is_in_place)
+        };
+        let installed = self.work.values().filter(is_there);
         let installed = installed.max_by_key(|work| work.subject.release.number);
         let releases = self.aside.keys().filter_map(|id| self.documents.releases.get(id));
         let is_of_interest = |release: &&Verified<Release>| match self.aside[&release.id()].state {
@@ -35,7 +39,7 @@ impl Agent {
             releases.filter(is_of_interest).max_by_key(|release| (self.weight(release), release.number));
         if let Some(release) = named {
             let aside = &self.aside[&release.id()];
-            let (name, why) = (name_of(release), &aside.reason);
+            let (name, why) = (name_of(release), aside.reason());
             let text = match aside.state {
                 ReleaseState::RolledBack => format!(
                     "{name} was rolled back here ({why}) and is not tried again until a rollout says retry."
@@ -49,7 +53,9 @@ impl Agent {
                 ReleaseState::Aborted => format!("{name} is not installed: {why}, and that is for good."),
                 _ => format!("{name} is not installed: {why}; it goes on with the operator's next word."),
             };
-            return self.explanation(text, Some(release.id()), None);
+            let other = installed.filter(|work| !aside.is_in_place && work.subject.id != release.id());
+            let stays = other.map(|work| format!(" {} is installed.", work.subject.name()));
+            return self.explanation(text + &stays.unwrap_or_default(), Some(release.id()), None);
         }
         match installed {
             Some(work) => {
@@ -122,10 +128,18 @@ impl Agent {
             }
             (State::Testing, _) if fault.is_empty() => format!("{name} runs and is tested; next look{soon}."),
             (State::Testing, _) => format!("{name} runs and is tested, but: {fault}; next look{soon}."),
-            (State::RollingBack, _) if wait.is_some() => {
-                format!("{name} is rolled back ({fault}), and what keeps it from that is tried again{soon}.")
+            (State::RollingBack, _) => match machine.obstacle() {
+                Some(why) => {
+                    format!("{name} is rolled back ({fault}), which does not work: {why}; tried again{soon}.")
+                }
+                None => format!("{name} is rolled back: {fault}."),
+            },
+            (State::Committing, _) if machine.obstacle().is_some() => {
+                let why = machine.obstacle().unwrap_or_default();
+                format!(
+                    "{name} runs and works; the version before it cannot be kept: {why}; tried again{soon}."
+                )
             }
-            (State::RollingBack, _) => format!("{name} is rolled back: {fault}."),
             (state, _) => match (machine.step(), wait) {
                 (Some((Step::Hook { step, .. }, tries)), Some(seconds)) if tries > 0 => format!(
                     "{name} is {state}: its {} hook asked for another time and is run again in {seconds} s.",

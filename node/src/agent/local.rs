@@ -1,10 +1,12 @@
 //! What people at the device ask of the agent: to bring the version before back.
 
 use super::Agent;
+use super::standing::Aside;
 use super::work::Work;
+use crate::state::Row;
 use samara_protocol::document::{Artifact, ArtifactKind, Release, ReleaseState};
 use samara_protocol::id::DocumentId;
-use samara_protocol::install::{Found, Input, State, Step};
+use samara_protocol::install::{Found, Input, Record, State, Step};
 use samara_protocol::rollout::{artifacts_for, share_a_destination};
 use samara_protocol::trust::Verified;
 use std::collections::BTreeSet;
@@ -42,6 +44,10 @@ impl Agent {
     pub(super) async fn on_order(&mut self, order: Order) {
         let Order::RollBack { release, answer } = order;
         let begun = self.roll_back(release);
+        if let Ok(begun) = &begun {
+            // What takes its scripts back is read from the store.
+            self.fetch(begun.release).await;
+        }
         self.pump().await;
         // Whoever asked may have gone.
         let _ = answer.send(begun);
@@ -57,32 +63,16 @@ impl Agent {
         if let Some(id) = wanted.or_else(|| self.stuck()).filter(|id| self.is_stuck(id)) {
             return self.unstick(id);
         }
-        let installed = |work: &&Work| {
-            work.state().is_in_place() && wanted.is_none_or(|wanted| wanted == work.subject.id)
-        };
-        let at = |work: &&Work| self.rows.get(&work.subject.id).map(|row| row.at);
-        let work = self.work.values().filter(installed).max_by_key(at);
-        let work = work.ok_or_else(|| match wanted {
-            Some(id) => format!("release {id} is not installed here"),
-            None => "no release is installed here".to_owned(),
-        })?;
-        let (id, name) = (work.subject.id, work.subject.name());
+        let id = self.going(wanted)?;
+        self.take_up_in_place(id)?;
+        let work = &self.work[&id];
+        let name = work.subject.name();
         let to = self.before(work)?;
         self.facts.floors.check(to).map_err(|below| format!("{} cannot come back: {below}", name_of(to)))?;
         // Somebody who signs for the site does not want it anywhere, and at the next start it would go again.
-        let refused = self.aside.get(&to.id()).filter(|aside| {
-            matches!(
-                aside.state,
-                ReleaseState::Withdrawn | ReleaseState::RolledBack | ReleaseState::Inconsistent
-            )
-        });
-        if let Some(aside) = refused {
-            return Err(format!(
-                "{} cannot come back: it is {} ({})",
-                name_of(to),
-                aside.state,
-                aside.reason
-            ));
+        let is_withdrawn = |aside: &&Aside| aside.state == ReleaseState::Withdrawn;
+        if let Some(aside) = self.aside.get(&to.id()).filter(is_withdrawn) {
+            return Err(format!("{} cannot come back: it is withdrawn ({})", name_of(to), aside.reason));
         }
         self.check_whole(work, to)?;
         let not_undone = without_undo(&work.subject.artifacts);
@@ -98,6 +88,35 @@ impl Agent {
         // What a paused release has written beside the same destinations goes first.
         self.is_stale = true;
         Ok(begun)
+    }
+
+    /// The release that goes: the one that is named, or the one that came to be in place last.
+    fn going(&self, wanted: Option<DocumentId>) -> Result<DocumentId, String> {
+        let there: BTreeSet<_> = self.facts.in_place.values().copied().collect();
+        let is_whole = |id: &DocumentId| {
+            self.documents.releases.get(id).is_some_and(|release| self.is_in_place(release))
+        };
+        let whole = there.into_iter().filter(|id| wanted.is_none_or(|wanted| wanted == *id)).filter(is_whole);
+        whole.max_by_key(|id| self.rows.get(id).map(|row| row.at)).ok_or_else(|| match wanted {
+            Some(id) => format!("release {id} is not installed here"),
+            None => "no release is installed here".to_owned(),
+        })
+    }
+
+    /// The work on a release that is in place, also if it is wanted no more.
+    fn take_up_in_place(&mut self, id: DocumentId) -> Result<(), String> {
+        match self.work.get(&id).map(|work| (work.state(), work.subject.name())) {
+            Some((state, _)) if state.is_in_place() => return Ok(()),
+            Some((state, name)) => return Err(format!("{name} is {state}: try again when it has ended")),
+            None => {}
+        }
+        let missing = || format!("release {id} is not known any more");
+        let release = self.documents.releases.get(&id).cloned().ok_or_else(missing)?;
+        let row = self.rows.get(&id).cloned().ok_or_else(missing)?;
+        let row =
+            Row { record: Record { state: State::Committed, ..row.record }, surplus: Vec::new(), ..row };
+        self.take_up(id, Release::clone(&release), &row, Found::New);
+        Ok(())
     }
 
     /// The release that was in place before, at all destinations where one was.

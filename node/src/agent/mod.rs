@@ -10,6 +10,7 @@ mod fetch;
 mod local;
 mod record;
 mod report;
+mod source;
 mod standing;
 mod steps;
 mod successor;

@@ -67,7 +67,12 @@ impl Aside {
         matches!(self.state, ReleaseState::Waiting | ReleaseState::Aborted)
     }
 
-    fn reason(&self) -> String {
+    /// Whether it was in place, and another release is now.
+    fn is_gone_from(&self, work: &Work) -> bool {
+        work.state().is_in_place() && !self.is_in_place
+    }
+
+    pub(super) fn reason(&self) -> String {
         match (self.is_verdict() && self.is_in_place, self.reason.as_str()) {
             (false, reason) => reason.to_owned(),
             (true, "") => "still installed".to_owned(),
@@ -102,7 +107,9 @@ impl Agent {
             // What goes on to its end is said whatever was decided meanwhile.
             (Some(work), _) if work.state().is_under_way() => Some(Standing::of(work)),
             (Some(work), None) => Some(Standing::of(work)),
-            (Some(work), Some(aside)) if !aside.is_verdict() => Some(Standing::of(work)),
+            (Some(work), Some(aside)) if !aside.is_verdict() && !aside.is_gone_from(work) => {
+                Some(Standing::of(work))
+            }
             // A pause or an end takes nothing away.
             (_, Some(aside)) if aside.is_in_place && aside.is_of_rollout() => Some(Standing {
                 state: ReleaseState::Installed,

@@ -1,28 +1,23 @@
 //! One step of an install, on a thread that may wait: handlers, hooks and health checks, from contents that are sealed.
 
-use super::Agent;
+use super::source::StoreSource;
 use super::successor::Near;
 use super::work::Subject;
 use crate::guard::TrialFiles;
-use crate::handler::{self, Evidence, InstallError, Site, Source};
+use crate::handler::{self, Evidence, InstallError, Site};
 use crate::health::{self, Device};
 use crate::hook::{self, Outcome};
 use crate::mesh::MeshHandle;
-use crate::mesh::store::{Store, StoreError, of_content};
+use crate::mesh::store::of_content;
 use crate::process::Ending;
 use crate::state::{State, Surplus};
 use samara_protocol::document::{Artifact, BlobRef, Hook, HookStep, RETRY_LATER};
-use samara_protocol::id::{ContentHash, DocumentId};
-use samara_protocol::install::{Space, Step};
+use samara_protocol::id::DocumentId;
+use samara_protocol::install::{CUTS_MAX, Space, Step};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
-use tokio::io::AsyncWrite;
-use tokio::runtime::Handle;
 
 /// The clock of files ticks more coarsely than the one that is read: a file may seem to be older by so much than it is.
 const FILE_CLOCK_LAG_MS: u64 = 20;
@@ -58,6 +53,8 @@ pub(super) enum StepError {
 /// All that a step needs.
 pub(super) struct Job {
     pub(super) subject: Arc<Subject>,
+    /// The Rollout that names it.
+    pub(super) rollout: DocumentId,
     pub(super) root: PathBuf,
     pub(super) private: PathBuf,
     pub(super) source: StoreSource,
@@ -76,12 +73,6 @@ pub(super) struct Job {
     pub(super) contents: Vec<BlobRef>,
     /// Of a release that is committed and shall go all the same: what was in place before it, by destination.
     pub(super) back_to: Option<BTreeMap<String, Artifact>>,
-}
-
-impl Agent {
-    pub(super) fn source(&self) -> StoreSource {
-        StoreSource { store: self.parts.store.clone(), runtime: Handle::current() }
-    }
 }
 
 impl Job {
@@ -122,13 +113,17 @@ impl Job {
     }
 
     /// A commit that was given up on ([`Step::Commit`]) is done first: what was kept for the way back of a release that
-    /// is long installed must not be taken for that of an activation, which staging would undo.
+    /// is long installed must not be taken for that of an activation, which staging would undo. What the release itself
+    /// has in place stays: switched once more it would be its own predecessor.
     fn stage(&self, site: &Site, artifact: &Artifact) -> Result<u64, StepError> {
         let installed = self.state.installed(&artifact.destination);
-        if installed.map_err(|error| InstallError::Journal(error.to_string()))?.is_some() {
+        let installed = installed.map_err(|error| InstallError::Journal(error.to_string()))?;
+        if installed.is_some() {
             handler::commit(site, artifact)?;
         }
-        Ok(handler::stage(site, artifact)?.bytes_written)
+        let is_own = installed == Some(self.subject.id);
+        let stage = if is_own { handler::stage } else { handler::stage_over };
+        Ok(stage(site, artifact)?.bytes_written)
     }
 
     /// A step about an artifact that is not of the release, and goes.
@@ -168,9 +163,18 @@ impl Job {
         self.subject.hooks.iter().filter(move |hook| hook.step == step)
     }
 
+    /// Runs a hook. One of the pre-check may be what ends the power, and nothing else tells after a start that it began.
     fn run_hook(&self, site: &Site, step: HookStep, index: usize) -> Result<(), StepError> {
         let Some(hook) = self.hooks(step).nth(index) else { return Ok(()) };
-        let result = hook::run(site, hook)?;
+        let is_counted = step == HookStep::PreCheck;
+        if is_counted {
+            self.count_pre_check()?;
+        }
+        let result = hook::run(site, hook);
+        if is_counted {
+            self.keep_pre_checks_cut(0)?;
+        }
+        let result = result?;
         let tail = result.output_tail.lines().last().unwrap_or_default();
         tracing::info!(
             target: "samara", event = "hook", hook = hook.name, step = step.as_str(), outcome = %result.outcome,
@@ -185,6 +189,21 @@ impl Job {
         };
         let said = if tail.is_empty() { String::new() } else { format!(": {tail}") };
         Err(StepError::Hook { exit, why: format!("hook {} {}{said}", hook.name, result.outcome) })
+    }
+
+    fn count_pre_check(&self) -> Result<(), StepError> {
+        let cuts = self.state.pre_checks_cut(self.subject.id, self.rollout);
+        let cuts = cuts.map_err(|error| InstallError::Journal(error.to_string()))?;
+        if cuts > CUTS_MAX {
+            let why = format!("power failed, or the agent ended, while a pre-check hook ran ({cuts} times)");
+            return Err(StepError::Hook { exit: None, why });
+        }
+        self.keep_pre_checks_cut(cuts + 1)
+    }
+
+    fn keep_pre_checks_cut(&self, cuts: u32) -> Result<(), StepError> {
+        let kept = self.state.keep_pre_checks_cut(self.subject.id, self.rollout, cuts);
+        Ok(kept.map_err(|error| InstallError::Journal(error.to_string()))?)
     }
 
     /// One round. What is only advised is said; the first thing required that fails ends the round.
@@ -257,43 +276,4 @@ fn room(root: &Path) -> std::io::Result<(u64, u64)> {
     let disk = rustix::fs::statvfs(there)?;
     let bytes = |units: u64| units.saturating_mul(disk.f_frsize);
     Ok((bytes(disk.f_bavail), bytes(disk.f_blocks)))
-}
-
-/// The store, asked from a thread that may wait.
-pub(super) struct StoreSource {
-    store: Store,
-    runtime: Handle,
-}
-
-impl Source for StoreSource {
-    fn copy(
-        &self,
-        content: ContentHash,
-        offset: u64,
-        len: u64,
-        out: &mut dyn Write,
-    ) -> Result<(), StoreError> {
-        self.runtime.block_on(self.store.copy_verified(content, offset, len, &mut Waiting(out)))
-    }
-}
-
-/// A writer that makes its thread wait instead of its task.
-struct Waiting<'a>(&'a mut dyn Write);
-
-impl AsyncWrite for Waiting<'_> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Poll::Ready(self.0.write(bytes))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(self.0.flush())
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        self.poll_flush(context)
-    }
 }

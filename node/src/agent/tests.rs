@@ -1,6 +1,7 @@
 //! The agent alone: documents and contents are put before it, the mesh has ended.
 
 mod back;
+mod by_hand;
 
 use super::*;
 use crate::fixture::{SITE, key, public, release, rollout, root, signed};
@@ -665,7 +666,9 @@ async fn somebody_at_the_device_brings_the_version_before_back_and_it_stays_so()
     let said = bench.agent.explain().text;
     assert_eq!(
         said,
-        format!("pump 2 was rolled back here ({why}) and is not tried again until a rollout says retry.")
+        format!(
+            "pump 2 was rolled back here ({why}) and is not tried again until a rollout says retry. pump 1 is installed."
+        )
     );
     bench.agent.parts.local_rollback = false;
     assert!(bench.agent.roll_back(None).unwrap_err().contains("install.local_rollback"));

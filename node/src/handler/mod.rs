@@ -93,6 +93,12 @@ trait Handler: Sync {
     /// Whether the destination is as it should be.
     fn is_in_place(&self, site: &Site, place: &Place, artifact: &Artifact) -> bool;
 
+    /// Whether it is switched in even where the destination is as it should be: what others write into it comes and goes,
+    /// so that the version before can only come back if it is the one that was kept last.
+    fn is_always_switched(&self) -> bool {
+        false
+    }
+
     /// Leaves what is to be switched in as `new`, durably. Says how many bytes were written.
     fn stage(&self, site: &Site, artifact: &Artifact, place: &Place) -> Result<u64, InstallError>;
 
@@ -164,20 +170,37 @@ pub fn check(site: &Site, artifact: &Artifact) -> Result<(), InstallError> {
 /// Bytes that staging would take on the disk of the install root, at most. Of a tree whose list is not there yet it is
 /// the least.
 pub fn bytes_needed(site: &Site, artifact: &Artifact) -> u64 {
+    let handler = handler(artifact);
     match evidence(site, artifact) {
-        Evidence::New => 0,
-        Evidence::Other => handler(artifact).bytes_needed(site, artifact),
+        Evidence::New if !handler.is_always_switched() => 0,
+        _ => handler.bytes_needed(site, artifact),
     }
 }
 
 /// Writes all that [`activate`] needs beside the destination, durably, unless the destination is as it should be. An
 /// activation that was never committed is undone first. What fails leaves nothing behind.
 pub fn stage(site: &Site, artifact: &Artifact) -> Result<Staged, InstallError> {
+    stage_unless(site, artifact, |handler, place| handler.is_in_place(site, place, artifact))
+}
+
+/// The same, where what is in place is not the artifact's own: kinds that are always switched are written even if the
+/// destination is as it should be.
+pub fn stage_over(site: &Site, artifact: &Artifact) -> Result<Staged, InstallError> {
+    stage_unless(site, artifact, |handler, place| {
+        !handler.is_always_switched() && handler.is_in_place(site, place, artifact)
+    })
+}
+
+fn stage_unless(
+    site: &Site,
+    artifact: &Artifact,
+    is_needless: impl Fn(&dyn Handler, &Place) -> bool,
+) -> Result<Staged, InstallError> {
     let handler = handler(artifact);
     check(site, artifact)?;
     undo(site, artifact)?;
     let place = Place::make(site.root, &artifact.destination)?;
-    if handler.is_in_place(site, &place, artifact) {
+    if is_needless(handler, &place) {
         return Ok(Staged { bytes_written: 0 });
     }
     let staged = handler.stage(site, artifact, &place);
@@ -219,8 +242,13 @@ pub fn give_back(site: &Site, artifact: &Artifact, before: Option<&Artifact>) ->
     if !switch::is_given_back(&place, site.release) {
         // One that was cut begins anew.
         undo(site, artifact)?;
-        // The record of a script names a release, and never the one that goes.
-        let known = before.filter(|before| before.kind != ArtifactKind::Script);
+        // The record of a script names a release, and never the one that goes; of what is always switched the one that was
+        // kept is the right one.
+        let is_told_by_bytes = |before: &&Artifact| {
+            let is_kept = handler(before).is_always_switched() && switch::has_previous(&place);
+            before.kind != ArtifactKind::Script && !is_kept
+        };
+        let known = before.filter(is_told_by_bytes);
         if known.is_some_and(|before| handler(before).is_in_place(site, &place, before)) {
             return Ok(());
         }

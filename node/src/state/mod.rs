@@ -11,6 +11,7 @@ mod journal;
 mod lock;
 mod log;
 mod open;
+mod pre_check;
 mod site;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use super::handle::Handle;
 use super::journal::{BAD, EARLIER, JOURNAL, PREVIOUS};
 use super::log::LOG;
+use super::pre_check::PRE_CHECKS;
 use super::{DOCUMENTS, DirLock, GRANTED, INSTALLED, State, StateError, VALUES};
 use crate::durable;
 use redb::{Builder, Database, ReadableTable as _};
@@ -44,6 +45,7 @@ impl State {
             transaction.open_table(EARLIER)?;
             transaction.open_table(BAD)?;
             transaction.open_table(LOG)?;
+            transaction.open_table(PRE_CHECKS)?;
             Ok(boot)
         })?;
         Ok(state)

@@ -1,6 +1,6 @@
 //! The machine: what it knows, and its one way from a state to the next.
 
-use super::plan::{Action, Hold, HoldBy, Input, Plan, RecordId, Space, Step, Verdict};
+use super::plan::{Action, HoldBy, Input, Plan, RecordId, Space, Step, Verdict};
 use super::table::{self, Event};
 use super::trial::Trial;
 use super::{Fault, FaultCode, Record, State};
@@ -45,7 +45,9 @@ pub struct Install {
     /// How often its bytes turned out damaged since the last install.
     pub(super) losses: u32,
     /// Room that it lacks.
-    lacks: Option<(u64, u64)>,
+    pub(super) lacks: Option<(u64, u64)>,
+    /// What went wrong with the step that is tried again, where that is not the fault of the release.
+    pub(super) obstacle: Option<String>,
     /// The record on which all else waits.
     pending: Option<RecordId>,
     records: u64,
@@ -83,70 +85,13 @@ impl Install {
             failures: 0,
             losses: 0,
             lacks: None,
+            obstacle: None,
             pending: None,
             records: 0,
             actions: VecDeque::new(),
             timer: None,
             prng: Prng::new(rng_seed),
         }
-    }
-
-    /// Where the release stands.
-    pub fn state(&self) -> State {
-        self.state
-    }
-
-    /// What went wrong last, of this install.
-    pub fn fault(&self) -> Option<&Fault> {
-        self.fault.as_ref()
-    }
-
-    /// Installs begun so far.
-    pub fn attempt(&self) -> u32 {
-        self.attempt
-    }
-
-    /// Whether what it installs is the agent itself.
-    pub fn restarts(&self) -> bool {
-        self.plan.restarts
-    }
-
-    /// Its number among the installs of this release, and how long it may be tested, if it replaces the agent.
-    pub fn agent_trial(&self) -> Option<(u32, Duration)> {
-        let test = self.plan.test.filter(|_| self.plan.restarts)?;
-        Some((self.attempt, test.longest()))
-    }
-
-    /// What holds it back where it stands, if something does.
-    pub fn hold(&self) -> Option<&Hold> {
-        match &self.verdict {
-            Verdict::Wanted { hold, .. } if !self.state.is_terminal() && !self.state.is_under_way() => {
-                hold.as_ref()
-            }
-            _ => None,
-        }
-    }
-
-    /// Bytes that must be free and bytes that are, while it waits for room.
-    pub fn lacks(&self) -> Option<(u64, u64)> {
-        self.lacks.filter(|_| self.state == State::WaitingForSpace)
-    }
-
-    /// The step that runs or is to be run next, and how often it was tried.
-    pub fn step(&self) -> Option<(Step, u32)> {
-        Some((self.running.or(self.todo.front().copied())?, self.tries))
-    }
-
-    /// Whether steps of it are left to run, or must not be mixed with those of another release. One whose hook asked for
-    /// another time before anything was changed lets others go first.
-    pub fn wants_turn(&self) -> bool {
-        let is_put_off = self.timer.is_some() && !self.is_leaving();
-        self.running.is_some() || self.state.is_under_way() || !(self.todo.is_empty() || is_put_off)
-    }
-
-    /// Whether it gives way to what was decided, once what stands beside the destinations is gone.
-    pub fn is_leaving(&self) -> bool {
-        self.leaving.is_some()
     }
 
     /// Takes what happened.
@@ -206,7 +151,7 @@ impl Install {
     pub(super) fn fire(&mut self, now: Timestamp, event: Event, fault: Option<Fault>) {
         let Some(to) = table::next(self.state, event) else { return };
         let from = std::mem::replace(&mut self.state, to);
-        (self.timer, self.tries) = (None, 0);
+        (self.timer, self.tries, self.obstacle) = (None, 0, None);
         self.todo.clear();
         match to {
             State::Installing => (self.attempt, self.losses) = (self.attempt + 1, 0),

@@ -14,11 +14,13 @@ mod resume;
 mod state;
 mod table;
 mod trial;
+mod view;
 
 #[cfg(test)]
 mod tests;
 
 pub use machine::Install;
 pub use plan::{Action, Found, Hold, HoldBy, Input, Outcome, Plan, RecordId, Space, Step, Test, Verdict};
+pub use resume::CUTS_MAX;
 pub use state::{Effect, Fault, FaultCode, Record, State};
 pub use table::{DECIDED, Event, TABLE};

@@ -10,7 +10,7 @@ use super::{Fault, FaultCode, Record, State};
 use crate::time::Timestamp;
 
 /// Cuts of one install after which it counts as gone wrong.
-pub(super) const CUTS_MAX: u32 = 5;
+pub const CUTS_MAX: u32 = 5;
 
 impl Install {
     /// The machine as it goes on from its last record and from what is found.

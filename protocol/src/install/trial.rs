@@ -80,7 +80,7 @@ impl Install {
     }
 
     fn on_done(&mut self, now: Timestamp) {
-        self.tries = 0;
+        (self.tries, self.obstacle) = (0, None);
         self.todo.pop_front();
         self.on_all_done(now);
     }
@@ -118,10 +118,16 @@ impl Install {
             }
             (State::Verifying, _) => self.leave(now, Event::Faulted, Some(fault)),
             (State::Testing, Step::Probe) => self.on_round_failed(now, fault),
-            (State::Committing, _) if self.tries < TRIES_MAX => self.try_later(now),
+            (State::Committing, _) if self.tries < TRIES_MAX => {
+                self.obstacle = Some(fault.why);
+                self.try_later(now);
+            }
             // It is in place and works; the next install tidies up.
             (State::Committing, _) => self.on_done(now),
-            (State::RollingBack, Step::Undo(_)) if self.tries < TRIES_MAX => self.try_later(now),
+            (State::RollingBack, Step::Undo(_)) if self.tries < TRIES_MAX => {
+                self.obstacle = Some(fault.why);
+                self.try_later(now);
+            }
             // The others may still come back.
             (State::RollingBack, Step::Undo(_)) => {
                 self.is_stuck = true;

@@ -50,6 +50,10 @@ impl Handler for ConfigHandler {
             && wanted(site, place, artifact).is_ok_and(|wanted| wanted == there)
     }
 
+    fn is_always_switched(&self) -> bool {
+        true
+    }
+
     fn stage(&self, site: &Site, artifact: &Artifact, place: &Place) -> Result<u64, InstallError> {
         let disk = place.disk();
         let wanted = wanted(site, place, artifact)?;
