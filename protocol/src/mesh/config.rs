@@ -56,11 +56,13 @@ impl MeshConfig {
         }
     }
 
-    /// Nobody chooses more neighbours than it may keep; half of the places stay for those that choose it.
+    /// Nobody chooses more neighbours than it may keep; half of the places stay for those that choose it,
+    /// and a quarter also where few did.
     pub(super) fn fit_choice(&mut self) {
         let places = self.places(ServeMode::Pull);
         self.limits.full_mesh_max = self.limits.full_mesh_max.min(places);
         self.limits.chosen_max = self.limits.chosen_max.min((places / 2).max(1));
+        self.limits.neighbours_min = self.limits.neighbours_min.min((places * 3 / 4).max(1));
     }
 
     /// Neighbours with which one more of a mode may stay: a few places of a device wait for granting peers, which come

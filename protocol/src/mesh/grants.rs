@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// A round trip beyond this is no measure of a path.
 const RTT_MAX: Duration = Duration::from_secs(1);
+/// A grantee that passed on nothing for the time that so many pieces need on this link sits on what it has.
+const SPREAD_PIECE_TIMES: u32 = 8;
 /// Devices that still lack pieces so long after all were granted starve on each other's uplinks (rule 11).
 const STARVING_AFTER: Duration = Duration::from_secs(2);
 
@@ -124,13 +126,17 @@ impl Mesh {
             return;
         }
         let limits = &self.config.limits;
-        let patience = Patience {
-            silence: self.scarce.silence(self.grant_rtt(), limits.grantee_silence_min),
-            orphan: limits.grantee_silence_min,
-            spread_min: limits.spread_timeout_min,
-        };
+        let silence = self.scarce.silence(self.grant_rtt(), limits.grantee_silence_min);
         for swarm in self.swarms.values_mut() {
             let Some(origin) = &mut swarm.origin else { continue };
+            // The device's own link may be as slow as this one.
+            let passing_on =
+                self.scarce.time_for(u64::from(swarm.geometry.piece_bytes())) * SPREAD_PIECE_TIMES;
+            let patience = Patience {
+                silence,
+                orphan: limits.grantee_silence_min,
+                spread_min: limits.spread_timeout_min.max(passing_on),
+            };
             for piece in origin.ledger.survey(&origin.holders, patience, now) {
                 self.scarce.on_lost(swarm.geometry.piece_len(piece));
             }

@@ -79,6 +79,9 @@ impl Mesh {
         }
         if let Some(swarm) = self.swarms.get_mut(&content).filter(|swarm| swarm.geometry.is_valid(range)) {
             swarm.counters.sent += swarm.bytes(range);
+            if let Some(origin) = &mut swarm.origin {
+                origin.ledger.on_sent(peer, now);
+            }
         }
         self.pump_uploads(now);
     }

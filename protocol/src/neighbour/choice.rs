@@ -4,7 +4,9 @@
 //!  heard --dial--> tried (waits 1 s, 2 s … 30 s) --joined--> neighbour --left--> tried, soon again if it had stayed
 //! ```
 //! A site of up to `full_mesh_max` peers is connected all to all. On a larger one this peer chooses `chosen_max`
-//! neighbours itself; the others are those that chose this one. Bounded: the least hopeful hearsay goes first.
+//! neighbours itself; the others are those that chose this one. Whom few chose chooses more, until it has
+//! `neighbours_min`: its share of what the others send grows with their number. Bounded: the least hopeful hearsay goes
+//! first.
 
 use super::limits::Limits;
 use super::strangers::Strangers;
@@ -287,7 +289,8 @@ impl Choice {
     fn room(&self, limits: &Limits, now: Timestamp) -> usize {
         let trying = self.trying.values().filter(|at| now.since(**at) < DIAL_MAX).count();
         if self.is_large(limits) {
-            limits.chosen_max.saturating_sub(self.chosen() + trying)
+            let own = limits.chosen_max.saturating_sub(self.chosen() + trying);
+            own.max(limits.neighbours_min.saturating_sub(self.joined.len() + trying))
         } else {
             limits.full_mesh_max.saturating_sub(self.joined.len() + trying)
         }
@@ -433,17 +436,19 @@ mod tests {
     }
 
     #[test]
-    fn on_a_large_site_sixteen_are_chosen_at_random() {
-        let chosen = |seed| {
+    fn on_a_large_site_sixteen_are_chosen_at_random_and_more_by_whom_few_choose() {
+        let chosen = |seed, choosers: u32| {
             let mut book = Book::new(&[]);
             book.2 = Prng::new(seed);
+            (2000..2000 + choosers).for_each(|n| book.0.join(peer(n), &[], at(0)));
             book.hear(1..1000, at(0));
             book.run(at(60))
         };
-        let (one, other) = (chosen(1), chosen(2));
+        let (one, other) = (chosen(1, 8), chosen(2, 8));
         assert_eq!((one.len(), other.len()), (16, 16));
+        assert_eq!([0, 3, 20].map(|choosers| chosen(1, choosers).len()), [24, 21, 16]);
         assert!(one.iter().filter(|peer| other.contains(peer)).count() <= 3);
-        assert_eq!(one, chosen(1), "the same seed chooses the same");
+        assert_eq!(one, chosen(1, 8), "the same seed chooses the same");
     }
 
     #[test]

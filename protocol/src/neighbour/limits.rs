@@ -61,6 +61,8 @@ pub struct Limits {
     pub full_mesh_max: usize,
     /// On a larger one, neighbours that this peer chooses itself.
     pub chosen_max: usize,
+    /// And neighbours in all, whoever chose: it goes on to choose while it has fewer.
+    pub neighbours_min: usize,
     /// Interval at which one idle chosen neighbour makes room for another: keeps a large mesh random and whole.
     pub replace_interval: Duration,
     /// A neighbour without data for so long is idle.
@@ -104,6 +106,7 @@ impl Default for Limits {
             documents_max: 16_384,
             full_mesh_max: 48,
             chosen_max: 16,
+            neighbours_min: 24,
             replace_interval: Duration::from_secs(60),
             idle_min: Duration::from_secs(30),
             addresses_max: 256,

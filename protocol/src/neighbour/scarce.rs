@@ -62,6 +62,11 @@ impl ScarceWindow {
         self.outstanding = self.outstanding.saturating_sub(bytes);
     }
 
+    /// How long so many bytes take on this link; nothing while its rate is not known.
+    pub fn time_for(&self, bytes: u64) -> Duration {
+        time_for(bytes, self.rate.rate()).unwrap_or_default()
+    }
+
     /// How long a grantee may stay silent: its pieces may wait behind everything that is under way.
     pub fn silence(&self, rtt: Duration, min: Duration) -> Duration {
         let queue = time_for(self.outstanding, self.rate.rate()).unwrap_or(Duration::from_secs(5));

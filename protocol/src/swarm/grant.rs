@@ -54,6 +54,7 @@ pub struct Patience {
     pub silence: Duration,
     /// A piece without a live holder for so long is granted again.
     pub orphan: Duration,
-    /// A grantee that passed on nothing for so long sits on its pieces (or 8 median spread times, if longer).
+    /// A grantee that passed on nothing for so long sits on its pieces (or 8 median spread times, if longer). Where none is
+    /// in time the median comes to be half of this.
     pub spread_min: Duration,
 }

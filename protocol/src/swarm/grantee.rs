@@ -27,7 +27,8 @@ pub(super) struct Grantee {
     pub(super) unspread: usize,
     spreads: VecDeque<Timestamp>,
     pub(super) last_have: Timestamp,
-    pub(super) last_ack: Timestamp,
+    /// It has acknowledged a piece, or a part of one was handed over to it.
+    pub(super) last_progress: Timestamp,
     pub(super) last_spread: Timestamp,
     pub(super) last_grant: Timestamp,
     penalty_until: Timestamp,
@@ -44,7 +45,7 @@ impl Grantee {
             unspread: 0,
             spreads: VecDeque::new(),
             last_have: zero,
-            last_ack: zero,
+            last_progress: zero,
             last_spread: zero,
             last_grant: zero,
             penalty_until: zero,

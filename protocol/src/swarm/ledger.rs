@@ -144,7 +144,7 @@ impl Ledger {
             acked = Some(Acked { at: watch.at, delivered_before: watch.delivered_before });
             if let Some(grantee) = self.grantees.get_mut(&peer) {
                 grantee.unacked = grantee.unacked.saturating_sub(1);
-                grantee.last_ack = now;
+                grantee.last_progress = now;
             }
         }
         if let Some(acked_at) = watch.acked.filter(|_| is_spread || alone) {
@@ -152,10 +152,7 @@ impl Ledger {
             self.watched.remove(&piece.0);
             self.sat_on.remove(&piece.0);
             if is_spread {
-                self.spread_times.push_back(now.since(acked_at));
-                if self.spread_times.len() > SPREAD_SAMPLES {
-                    self.spread_times.pop_front();
-                }
+                self.sample_spread(now.since(acked_at));
             }
             if let Some(grantee) = self.grantees.get_mut(&to) {
                 grantee.on_spread(now);
@@ -196,6 +193,13 @@ impl Ledger {
         Some(grant)
     }
 
+    /// A part of a grant has left: a grantee whose link others share may take long for a whole piece.
+    pub fn on_sent(&mut self, peer: PeerId, now: Timestamp) {
+        if let Some(grantee) = self.grantees.get_mut(&peer) {
+            grantee.last_progress = now;
+        }
+    }
+
     /// A grant could not be sent: grant it again after a moment.
     pub fn not_sent(&mut self, peer: PeerId, piece: PieceIndex, now: Timestamp) -> bool {
         let ours = self.watched.get(&piece.0).is_some_and(|watch| watch.to == peer && watch.acked.is_none());
@@ -228,7 +232,7 @@ impl Ledger {
         for (&piece, watch) in &self.watched {
             let Some(grantee) = self.grantees.get(&watch.to) else { continue };
             let late = match watch.acked {
-                None => now.since(watch.at.max(grantee.last_ack)) > patience.silence,
+                None => now.since(watch.at.max(grantee.last_progress)) > patience.silence,
                 Some(acked) => {
                     let progress = acked.max(grantee.last_spread).max(self.company_since);
                     self.grantees.len() > 1 && now.since(progress) > spread_timeout
@@ -245,6 +249,10 @@ impl Ledger {
             let Some(watch) = self.forget(piece) else { continue };
             if let Some(grantee) = self.grantees.get_mut(&watch.to) {
                 grantee.penalise(now);
+            }
+            if let Some(acked_at) = watch.acked {
+                // Of those alone that were in time nobody learns that more time is needed; liars shall not make it much.
+                self.sample_spread(now.since(acked_at).min(patience.spread_min / 2));
             }
             if !self.is_spread(piece, holders.count(PieceIndex(piece))) {
                 self.repair.insert(piece);
@@ -265,6 +273,13 @@ impl Ledger {
             }
         }
         Some(watch)
+    }
+
+    fn sample_spread(&mut self, time: Duration) {
+        self.spread_times.push_back(time);
+        if self.spread_times.len() > SPREAD_SAMPLES {
+            self.spread_times.pop_front();
+        }
     }
 
     fn spread_median(&self) -> Duration {
@@ -361,6 +376,40 @@ mod tests {
         assert_eq!(next(&mut ledger, &holders, 22_000).map(|grant| grant.piece.0), Some(1));
     }
 
+    /// Of slow devices only those were counted that had been in time, so that all others seemed to sit on their pieces for
+    /// ever: on equal links of 20 Mbit/s a seeder sent 1.9 copies.
+    #[test]
+    fn devices_that_pass_pieces_on_more_slowly_than_was_thought_are_waited_for_from_then_on() {
+        let (mut ledger, mut holders, have) = two_devices();
+        ledger.join(peer(3), at(0));
+        let mut grant_and_ack = |ledger: &mut Ledger, ms| {
+            let grant = grant(ledger, &holders, &have, ms).unwrap();
+            let count = holders.rise(grant.piece);
+            ledger.on_have(grant.peer, grant.piece, count, at(ms));
+            grant
+        };
+        grant_and_ack(&mut ledger, 0);
+        ledger.survey(&Holders::new(8, 2), PATIENCE, at(2100));
+        assert_eq!(ledger.repair.len(), 1);
+        let again = grant_and_ack(&mut ledger, 2100);
+        assert_eq!(again.reason, Reason::Repair);
+        ledger.survey(&Holders::new(8, 2), PATIENCE, at(10_000));
+        assert!(ledger.repair.is_empty(), "within eight times what is usual");
+        ledger.survey(&Holders::new(8, 2), PATIENCE, at(10_200));
+        assert_eq!(ledger.repair.len(), 1, "but not for ever");
+    }
+
+    #[test]
+    fn a_grantee_whose_piece_leaves_part_by_part_has_not_vanished() {
+        let (mut ledger, holders, have) = two_devices();
+        let first = grant(&mut ledger, &holders, &have, 0).unwrap();
+        for ms in [2500, 5000] {
+            ledger.on_sent(first.peer, at(ms));
+            assert!(ledger.survey(&holders, PATIENCE, at(ms + 2900)).is_empty());
+        }
+        assert_eq!(ledger.survey(&holders, PATIENCE, at(8100)), vec![first.piece]);
+    }
+
     // Liars that were granted a piece one after the other counted as two holders once, and the others starved.
     #[test]
     fn a_piece_that_only_those_hold_who_sat_on_it_is_granted_again_until_another_has_it() {
@@ -375,7 +424,8 @@ mod tests {
             repairs.push(ledger.grant(&candidate, &holders, 0, 0, at(ms)).map(|grant| grant.reason));
             let count = holders.rise(piece);
             ledger.on_have(peer(i), piece, count, at(ms));
-            ms += 2100;
+            // From the first on it is known that some need longer.
+            ms += if i == 1 { 2100 } else { 8100 };
             ledger.survey(&holders, PATIENCE, at(ms));
         }
         assert_eq!(repairs, [Some(Reason::First), Some(Reason::Repair), Some(Reason::Repair)]);
