@@ -13,6 +13,7 @@ use samara_protocol::install::{
 };
 use samara_protocol::rollout::artifacts_for;
 use samara_protocol::time::Timestamp;
+use std::collections::BTreeMap;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -142,9 +143,14 @@ impl Agent {
         let work = self.work.get(&id)?;
         let subject = work.subject.clone();
         let previous = self.parts.state.previous().unwrap_or_default();
-        let before = subject.destinations.iter().find_map(|destination| previous.get(destination));
-        let before = before.and_then(|id| self.documents.releases.get(id));
-        let version_before = before.map(|release| release.version.clone()).unwrap_or_default();
+        let release_in = |places: &BTreeMap<String, DocumentId>| {
+            let id = subject.destinations.iter().find_map(|destination| places.get(destination))?;
+            self.documents.releases.get(id)
+        };
+        let before = release_in(&previous);
+        // Until its install begins that one is what is in place.
+        let there = if work.state().is_under_way() { before } else { release_in(&self.facts.in_place) };
+        let version_before = there.map(|release| release.version.clone()).unwrap_or_default();
         let is_by_hand = work.machine.fault().is_some_and(|fault| fault.code == FaultCode::ByHand);
         // One that could not be brought back was never committed: what is beside its destinations says it all.
         let installed = |destination: &String| self.parts.state.installed(destination).ok().flatten();
@@ -233,6 +239,7 @@ impl Agent {
     pub(super) fn take_up(&mut self, id: DocumentId, release: Release, row: &Row, found: Found) {
         let subject = Subject::new(id, release, &self.facts, row.surplus.clone());
         let (plan, now, seed) = (subject.plan(&self.facts), self.now(), self.seed_of(id));
+        let found = (found, self.ended_before);
         let machine = Install::resume(plan, row.record.clone(), found, Verdict::Superseded, now, seed);
         let work = Work::new(subject, row.rollout, machine, &self.facts);
         self.work.insert(id, Work { activated_ms: row.activated_ms, ..work });
@@ -249,6 +256,8 @@ impl StepError {
     fn into_fault(self) -> Fault {
         let (code, exit) = match &self {
             Self::Later => (FaultCode::Hook, Some(RETRY_LATER)),
+            // The device's own word, as that of a pre-check hook.
+            Self::Install(InstallError::Refused { .. }) => (FaultCode::Hook, None),
             Self::Install(_) => (FaultCode::Artifact, None),
             Self::Hook { exit, .. } => (FaultCode::Hook, *exit),
             Self::Health { exit, .. } => (FaultCode::Health, *exit),

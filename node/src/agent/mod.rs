@@ -29,7 +29,7 @@ use record::Unwritten;
 use report::Reporter;
 use samara_protocol::document::RolloutState;
 use samara_protocol::id::{ContentHash, DocumentId, PeerId};
-use samara_protocol::install::{Hold, HoldBy, Input, State as Stands, Verdict};
+use samara_protocol::install::{Ended, Hold, HoldBy, Input, State as Stands, Verdict};
 use samara_protocol::rollout::{Decision, Facts, SiteDocuments};
 use samara_protocol::trust::VerifiedDocument;
 use standing::Aside;
@@ -128,6 +128,8 @@ pub struct Agent {
     store_view: StoreView,
     /// Tells that the agent is to end.
     ending: Option<CancellationToken>,
+    /// How the agent before this one ended.
+    ended_before: Ended,
     started: Instant,
 }
 
@@ -137,6 +139,7 @@ impl Agent {
         let (sender, results) = mpsc::channel(RESULTS_MAX);
         let reporter = Reporter::new(parts.site, parts.device, parts.secret, parts.state.clone());
         let rows = parts.state.rows()?;
+        let ended_before = if parts.state.was_told()? { Ended::Told } else { Ended::Cut };
         let facts = Facts { bad: parts.state.bad()?, ..parts.facts.clone() };
         let agent = Self {
             facts,
@@ -160,6 +163,7 @@ impl Agent {
             near: Near::default(),
             store_view: StoreView::default(),
             ending: None,
+            ended_before,
             started: Instant::now(),
         };
         Ok((agent, results))
@@ -190,6 +194,11 @@ impl Agent {
             }
         }
         self.keep_lines().await;
+        let state = self.parts.state.clone();
+        let told = tokio::task::spawn_blocking(move || state.mark_told()).await;
+        if let Ok(Err(error)) = told {
+            tracing::error!(%error, "cannot write down that the agent was told to end");
+        }
     }
 
     async fn on_event(&mut self, event: MeshEvent) {

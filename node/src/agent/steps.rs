@@ -123,7 +123,9 @@ impl Job {
         }
         let is_own = installed == Some(self.subject.id);
         let stage = if is_own { handler::stage } else { handler::stage_over };
-        Ok(stage(site, artifact)?.bytes_written)
+        let is_validated = artifact.config.as_ref().is_some_and(|config| config.validate.is_some());
+        let staged = self.counted(is_validated, || stage(site, artifact))?;
+        Ok(staged?.bytes_written)
     }
 
     /// A step about an artifact that is not of the release, and goes.
@@ -163,18 +165,9 @@ impl Job {
         self.subject.hooks.iter().filter(move |hook| hook.step == step)
     }
 
-    /// Runs a hook. One of the pre-check may be what ends the power, and nothing else tells after a start that it began.
     fn run_hook(&self, site: &Site, step: HookStep, index: usize) -> Result<(), StepError> {
         let Some(hook) = self.hooks(step).nth(index) else { return Ok(()) };
-        let is_counted = step == HookStep::PreCheck;
-        if is_counted {
-            self.count_pre_check()?;
-        }
-        let result = hook::run(site, hook);
-        if is_counted {
-            self.keep_pre_checks_cut(0)?;
-        }
-        let result = result?;
+        let result = self.counted(step == HookStep::PreCheck, || hook::run(site, hook))??;
         let tail = result.output_tail.lines().last().unwrap_or_default();
         tracing::info!(
             target: "samara", event = "hook", hook = hook.name, step = step.as_str(), outcome = %result.outcome,
@@ -191,14 +184,21 @@ impl Job {
         Err(StepError::Hook { exit, why: format!("hook {} {}{said}", hook.name, result.outcome) })
     }
 
-    fn count_pre_check(&self) -> Result<(), StepError> {
+    /// Runs a program before an install. It may be what ends the power, and nothing else tells after a start that it began.
+    fn counted<T>(&self, is_counted: bool, run: impl FnOnce() -> T) -> Result<T, StepError> {
+        if !is_counted {
+            return Ok(run());
+        }
         let cuts = self.state.pre_checks_cut(self.subject.id, self.rollout);
         let cuts = cuts.map_err(|error| InstallError::Journal(error.to_string()))?;
         if cuts > CUTS_MAX {
-            let why = format!("power failed, or the agent ended, while a pre-check hook ran ({cuts} times)");
+            let why =
+                format!("power failed, or the agent ended, each time that it was checked ({cuts} times)");
             return Err(StepError::Hook { exit: None, why });
         }
-        self.keep_pre_checks_cut(cuts + 1)
+        self.keep_pre_checks_cut(cuts + 1)?;
+        let done = run();
+        self.keep_pre_checks_cut(0).map(|()| done)
     }
 
     fn keep_pre_checks_cut(&self, cuts: u32) -> Result<(), StepError> {

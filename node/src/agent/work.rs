@@ -2,7 +2,7 @@
 
 use super::local::name_of;
 use crate::state::Surplus;
-use samara_protocol::document::{Artifact, BlobRef, Hook, Release};
+use samara_protocol::document::{Artifact, ArtifactKind, BlobRef, Hook, Release};
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::install::{Install, Plan, State};
 use samara_protocol::rollout::{Facts, artifacts_for, blobs_for, hooks_for};
@@ -32,7 +32,10 @@ impl Subject {
 
     /// What its install asks of a machine.
     pub(super) fn plan(&self, facts: &Facts) -> Plan {
-        let plan = Plan::of(&self.release, facts);
+        let mut plan = Plan::of(&self.release, facts);
+        let surplus = self.surplus.iter().map(|gone| gone.artifact.kind);
+        let scripts = (plan.artifacts..).zip(surplus).filter(|(_, kind)| *kind == ArtifactKind::Script);
+        plan.scripts.extend(scripts.map(|(index, _)| index));
         Plan { artifacts: plan.artifacts + self.surplus.len(), ..plan }
     }
 

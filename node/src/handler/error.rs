@@ -53,7 +53,15 @@ pub enum InstallError {
         /// Where.
         path: PathBuf,
     },
-    /// A configuration that does not fit, or that the device's own command does not accept.
+    /// The device's own command does not accept a configuration.
+    #[error("the configuration {path} is refused: {why}")]
+    Refused {
+        /// Where it goes.
+        path: PathBuf,
+        /// What the command said.
+        why: String,
+    },
+    /// A configuration that does not fit.
     #[error("the configuration {path} cannot be used: {why}")]
     Config {
         /// Where it goes.

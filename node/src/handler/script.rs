@@ -52,7 +52,7 @@ impl Handler for ScriptHandler {
     }
 
     fn undo(&self, site: &Site, artifact: &Artifact, place: &Place) -> Result<(), InstallError> {
-        if switch::is_kept(place) {
+        if switch::is_kept(place) && is_of_release(site, place) {
             call_undo(site, artifact)?;
         }
         switch::undo(place).map_err(place.disk())
@@ -91,6 +91,15 @@ impl Handler for ScriptHandler {
         }
         switch::give_back(place, site.release, before.is_some()).map_err(place.disk())
     }
+}
+
+/// Whether the run that was begun and not committed is of this release, not of one that could not be brought back.
+fn is_of_release(site: &Site, place: &Place) -> bool {
+    let release = format!("release {}\n", site.release);
+    let is_own = |name: &str| {
+        place.read(name, RECORD_BYTES_MAX).is_ok_and(|record| record.starts_with(release.as_bytes()))
+    };
+    if switch::is_staged(place) { is_own(&place.beside(NEW)) } else { is_own(place.name()) }
 }
 
 /// Takes back what the script did, or says that this stays.

@@ -42,6 +42,7 @@ const GRANTED: TableDefinition<(&[u8; 32], u32), ()> = TableDefinition::new("gra
 const INSTALLED: TableDefinition<&str, &[u8; 32]> = TableDefinition::new("installed");
 
 const MARKS: &str = "marks";
+const TOLD: &str = "told";
 
 /// The state file.
 #[derive(Debug)]
@@ -57,6 +58,22 @@ impl State {
     /// How often this file was opened.
     pub fn boot(&self) -> u64 {
         self.boot
+    }
+
+    /// Says that the daemon ends because it was told to, not in the middle of anything.
+    pub fn mark_told(&self) -> Result<(), StateError> {
+        self.write(|transaction| {
+            transaction.open_table(VALUES)?.insert(TOLD, self.boot.to_le_bytes().as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// Whether the boot before this one ended so.
+    pub fn was_told(&self) -> Result<bool, StateError> {
+        self.read(|transaction| {
+            let told = transaction.open_table(VALUES)?.get(TOLD)?.map(|boot| boot.value().to_vec());
+            Ok(told.is_some_and(|boot| boot == (self.boot - 1).to_le_bytes()))
+        })
     }
 
     /// The next report's (boot, counter): rises for ever, without a write.

@@ -1,5 +1,5 @@
-//! Pre-check hooks that began and did not end: nothing else is written down before an install, and such a hook may be what
-//! ends the power.
+//! Programs that began before an install, to check whether it may be, and did not end: nothing else is written down then, and
+//! such a program may be what ends the power.
 
 use super::{State, StateError, unreadable};
 use redb::{ReadableTableMetadata as _, TableDefinition};
@@ -7,11 +7,11 @@ use samara_protocol::id::DocumentId;
 
 /// The releases of which something is kept.
 const KEPT_MAX: u64 = 256;
-/// By release: the Rollout by which its hooks ran, and how often one did not end.
+/// By release: the Rollout by which they ran, and how often one did not end.
 pub(super) const PRE_CHECKS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("pre_checks");
 
 impl State {
-    /// How often a pre-check hook of a release was cut while a Rollout document named it.
+    /// How often a check of a release was cut while a Rollout document named it.
     pub fn pre_checks_cut(&self, release: DocumentId, rollout: DocumentId) -> Result<u32, StateError> {
         self.read(|transaction| {
             let table = transaction.open_table(PRE_CHECKS)?;
@@ -21,7 +21,7 @@ impl State {
         })
     }
 
-    /// Says that cuts were so many, if the hook that begins now does not end; none: it has ended.
+    /// Says that cuts were so many, if the program that begins now does not end; none: it has ended.
     pub fn keep_pre_checks_cut(
         &self,
         release: DocumentId,

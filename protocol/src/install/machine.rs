@@ -7,7 +7,7 @@ use super::{Fault, FaultCode, Record, State};
 use crate::document::HookStep;
 use crate::rng::Prng;
 use crate::time::Timestamp;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// The first wait after something failed; each further one is twice as long.
@@ -39,6 +39,8 @@ pub struct Install {
     pub(super) is_written: bool,
     /// An artifact could not be brought back.
     pub(super) is_stuck: bool,
+    /// Artifacts that others came back before, because they did not.
+    pub(super) is_put_off: BTreeSet<usize>,
     pub(super) trial: Trial,
     /// Failures in a row, for the back-off.
     failures: u32,
@@ -49,7 +51,7 @@ pub struct Install {
     /// What went wrong with the step that is tried again, where that is not the fault of the release.
     pub(super) obstacle: Option<String>,
     /// The record on which all else waits.
-    pending: Option<RecordId>,
+    pub(super) pending: Option<RecordId>,
     records: u64,
     actions: VecDeque<Action>,
     pub(super) timer: Option<Timestamp>,
@@ -81,6 +83,7 @@ impl Install {
             leaving: None,
             is_written: false,
             is_stuck: false,
+            is_put_off: BTreeSet::new(),
             trial: Trial::default(),
             failures: 0,
             losses: 0,
@@ -103,7 +106,9 @@ impl Install {
                     self.attempts_max = attempts_max;
                 }
                 self.verdict = verdict;
-                self.obey(now);
+                if !self.is_given_up(now) {
+                    self.obey(now);
+                }
             }
             Input::Space(space) => self.on_space(now, space),
             Input::Complete => self.fire(now, Event::Complete, None),
@@ -157,7 +162,10 @@ impl Install {
             State::Installing => (self.attempt, self.losses) = (self.attempt + 1, 0),
             State::Checking if from.is_in_place() => (self.attempt, self.cuts, self.fault) = (0, 0, None),
             State::Committed => (self.fault, self.failures) = (None, 0),
-            State::RollingBack => self.is_stuck = false,
+            State::RollingBack => {
+                self.is_stuck = false;
+                self.is_put_off.clear();
+            }
             _ => {}
         }
         if fault.is_some() {
@@ -213,8 +221,7 @@ impl Install {
                 self.on_all_done(now);
             }
             State::RollingBack => {
-                let before = plan.hooks(HookStep::PreRollback);
-                self.todo = before.chain(plan.undo()).chain(plan.hooks(HookStep::PostRollback)).collect();
+                self.todo = self.way_back();
                 self.on_all_done(now);
             }
             State::Failed => {

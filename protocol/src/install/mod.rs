@@ -8,6 +8,7 @@
 //!
 //! The states and all ways between them are in [`TABLE`]; `docs/STATES.md` shows them.
 
+mod back;
 mod machine;
 mod plan;
 mod resume;
@@ -20,7 +21,9 @@ mod view;
 mod tests;
 
 pub use machine::Install;
-pub use plan::{Action, Found, Hold, HoldBy, Input, Outcome, Plan, RecordId, Space, Step, Test, Verdict};
+pub use plan::{
+    Action, Ended, Found, Hold, HoldBy, Input, Outcome, Plan, RecordId, Space, Step, Test, Verdict,
+};
 pub use resume::CUTS_MAX;
 pub use state::{Effect, Fault, FaultCode, Record, State};
 pub use table::{DECIDED, Event, TABLE};

@@ -3,7 +3,7 @@
 use super::{Fault, Record};
 use crate::document::{ArtifactKind, Health, HookStep, Release, Restart};
 use crate::rollout::{Facts, artifacts_for, hooks_for};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// One install in numbers: what the machine must know of a release.
@@ -11,6 +11,8 @@ use std::time::Duration;
 pub struct Plan {
     /// Artifacts that this device installs, in order.
     pub artifacts: usize,
+    /// Which of them are scripts: bringing those back runs a program of the release.
+    pub scripts: BTreeSet<usize>,
     /// Hooks that this device runs, by step.
     pub hooks: BTreeMap<HookStep, usize>,
     /// How it shows that it works; none: what could be activated is healthy.
@@ -60,8 +62,11 @@ impl Plan {
             artifact.kind == ArtifactKind::Binary
                 && artifact.binary.as_ref().is_some_and(|options| is_agent(&options.restart))
         });
+        let scripts = artifacts_for(release, facts).enumerate();
+        let scripts = scripts.filter(|(_, artifact)| artifact.kind == ArtifactKind::Script);
         Self {
             artifacts: artifacts_for(release, facts).count(),
+            scripts: scripts.map(|(index, _)| index).collect(),
             hooks,
             // A new agent shows at least that it finds back to its neighbours.
             test: (is_tested || restarts).then(|| Test::of(&health)),
@@ -174,6 +179,15 @@ pub enum Found {
     Other,
     /// The agent that it brought was given up, and the one before runs: why.
     GivenUp(String),
+}
+
+/// How the agent ended that a release was under way in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Told,
+    /// By anything else: power failed, or it was killed.
+    Cut,
 }
 
 /// What is decided of a release.

@@ -4,7 +4,7 @@
 //! release may be what ends the power.
 
 use super::machine::Install;
-use super::plan::{Found, Plan, Verdict};
+use super::plan::{Ended, Found, Plan, Verdict};
 use super::table::Event;
 use super::{Fault, FaultCode, Record, State};
 use crate::time::Timestamp;
@@ -13,15 +13,16 @@ use crate::time::Timestamp;
 pub const CUTS_MAX: u32 = 5;
 
 impl Install {
-    /// The machine as it goes on from its last record and from what is found.
+    /// The machine as it goes on from its last record and from what is found. `ended` tells how the agent ended.
     pub fn resume(
         plan: Plan,
         record: Record,
-        found: Found,
+        (found, ended): (Found, Ended),
         verdict: Verdict,
         now: Timestamp,
         rng_seed: u64,
     ) -> Self {
+        let cut = u32::from(ended == Ended::Cut);
         let mut install = Self::still(plan, record.state, rng_seed);
         (install.attempt, install.cuts, install.fault) = (record.attempt, record.cuts, record.fault);
         if let Verdict::Wanted { attempts_max, .. } = verdict {
@@ -35,13 +36,17 @@ impl Install {
                 let fault = install.fault_of(FaultCode::Agent, None, why);
                 install.fire(now, Event::Faulted, Some(fault));
             }
-            (State::Activating | State::Testing, found) => install.on_evidence(now, found == Found::New),
+            (State::Activating | State::Testing, found) => install.on_evidence(now, found == Found::New, cut),
             (State::Rebooting, Found::New) => install.fire(now, Event::Restarted, None),
             (State::Rebooting, _) => {
                 let fault = install.not_there();
                 install.fire(now, Event::Faulted, Some(fault));
             }
-            (State::Committing | State::RollingBack, _) => install.fire(now, Event::Resumed, None),
+            (State::Committing, _) => install.fire(now, Event::Resumed, None),
+            (State::RollingBack, _) => {
+                install.cuts += cut;
+                install.fire(now, Event::Resumed, None);
+            }
             _ => {}
         }
         install
@@ -68,9 +73,9 @@ impl Install {
         self.fire(now, Event::Cut, Some(fault));
     }
 
-    fn on_evidence(&mut self, now: Timestamp, is_new: bool) {
-        if is_new && self.cuts < CUTS_MAX {
-            self.cuts += 1;
+    fn on_evidence(&mut self, now: Timestamp, is_new: bool, cut: u32) {
+        if is_new && self.cuts + cut <= CUTS_MAX {
+            self.cuts += cut;
             return self.fire(now, Event::Resumed, None);
         }
         if self.state == State::Testing && !is_new {

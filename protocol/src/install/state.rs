@@ -219,6 +219,8 @@ pub enum FaultCode {
     Agent,
     /// Somebody at the device wanted it so.
     ByHand,
+    /// It was taken back while it was installed.
+    Withdrawn,
 }
 
 impl FaultCode {
@@ -234,6 +236,7 @@ impl FaultCode {
             Self::Evidence => "evidence",
             Self::Agent => "agent",
             Self::ByHand => "by_hand",
+            Self::Withdrawn => "withdrawn",
         }
     }
 }

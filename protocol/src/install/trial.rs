@@ -1,10 +1,10 @@
 //! The steps of a state, one after the other, and the trial of a release that runs: grace, attempts, soak.
 
 use super::machine::Install;
-use super::plan::{Outcome, Step};
+use super::plan::{Outcome, Step, Verdict};
 use super::table::Event;
 use super::{Fault, FaultCode, State};
-use crate::document::{HookStep, RETRY_LATER};
+use crate::document::RETRY_LATER;
 use crate::time::Timestamp;
 
 /// How often a hook may ask for another time: some two hours, with the waits in between.
@@ -45,6 +45,9 @@ impl Install {
         if self.leaving.is_some() {
             return self.on_cleared(now, step, outcome);
         }
+        if self.is_given_up(now) {
+            return;
+        }
         match outcome {
             Outcome::Done if step == Step::Probe => self.on_round_passed(now),
             // It ends with the agent.
@@ -64,6 +67,18 @@ impl Install {
             }
             Outcome::Failed(fault) => self.on_failed(now, step, Fault { phase: self.state, ..fault }),
         }
+    }
+
+    /// What is taken back while it is installed goes back at once, as long as something leads back.
+    pub(super) fn is_given_up(&mut self, now: Timestamp) -> bool {
+        let Verdict::Withdrawn(why) = &self.verdict else { return false };
+        let may_go = matches!(self.state, State::Installing | State::Activating | State::Testing);
+        if !may_go || self.running.is_some() || self.pending.is_some() {
+            return false;
+        }
+        let fault = self.fault_of(FaultCode::Withdrawn, None, format!("it was withdrawn: {why}"));
+        self.fire(now, Event::Faulted, Some(fault));
+        true
     }
 
     /// Its bytes are damaged, and fetched again: at once the first times, then after waits, for a disk that damages all
@@ -112,8 +127,8 @@ impl Install {
 
     fn on_failed(&mut self, now: Timestamp, step: Step, fault: Fault) {
         match (self.state, step) {
-            // Whether this device can take it is what this hook is asked.
-            (State::Verifying, Step::Hook { step: HookStep::PreCheck, .. }) => {
+            // Whether this device can take it is what its programs are asked.
+            (State::Verifying, _) if fault.code == FaultCode::Hook => {
                 self.leave(now, Event::Refused, Some(fault));
             }
             (State::Verifying, _) => self.leave(now, Event::Faulted, Some(fault)),
@@ -124,17 +139,13 @@ impl Install {
             }
             // It is in place and works; the next install tidies up.
             (State::Committing, _) => self.on_done(now),
+            (State::RollingBack, Step::Undo(index)) if self.put_off(index) => self.tries = 0,
             (State::RollingBack, Step::Undo(_)) if self.tries < TRIES_MAX => {
                 self.obstacle = Some(fault.why);
                 self.try_later(now);
             }
-            // The others may still come back.
             (State::RollingBack, Step::Undo(_)) => {
-                self.is_stuck = true;
-                // How it is undone hangs on why it is.
-                let was = self.fault.as_ref().map(|fault| fault.code);
-                let code = was.filter(|code| *code == FaultCode::ByHand).unwrap_or(fault.code);
-                self.fault = Some(Fault { code, ..fault });
+                self.give_up_on(fault);
                 self.on_done(now);
             }
             // Nothing keeps the version before from coming back.

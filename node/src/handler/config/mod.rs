@@ -144,6 +144,9 @@ fn validate(site: &Site, artifact: &Artifact, place: &Place, line: &CommandLine)
         .map_err(|source| InstallError::Program { name: artifact.name.clone(), path, source })?;
     match ran.ending {
         Ending::Exited(0) => Ok(()),
-        ending => Err(refused(place, format!("{program} {ending}{}", last_words(&ran.output)))),
+        ending => {
+            let why = format!("{program} {ending}{}", last_words(&ran.output));
+            Err(InstallError::Refused { path: place.shown().into(), why })
+        }
     }
 }

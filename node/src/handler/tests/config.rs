@@ -104,7 +104,7 @@ fn the_command_sees_the_new_file_and_what_it_refuses_changes_nothing() {
     let dir = with("old");
     let before = listing(dir.path());
     let error = checked_by("bad", &command).install(dir.path()).unwrap_err();
-    assert!(matches!(error, InstallError::Config { .. }), "{error}");
+    assert!(matches!(error, InstallError::Refused { .. }), "{error}");
     assert!(error.to_string().ends_with("/bin/sh ended with exit code 3: no good"), "{error}");
     assert_eq!(listing(dir.path()), before);
     checked_by("good", &command).install(dir.path()).unwrap();

@@ -19,7 +19,8 @@ fn plan() -> Plan {
         soak: Duration::from_secs(20),
         attempts: 2,
     };
-    Plan { artifacts: 2, hooks: steps.map(|step| (step, 1)).into(), test: Some(test), restarts: false }
+    let hooks = steps.map(|step| (step, 1)).into();
+    Plan { artifacts: 2, hooks, test: Some(test), ..Plan::default() }
 }
 
 fn wanted(attempts_max: u32) -> Verdict {
@@ -28,6 +29,14 @@ fn wanted(attempts_max: u32) -> Verdict {
 
 fn held(by: HoldBy) -> Verdict {
     Verdict::Wanted { attempts_max: 1, hold: Some(Hold { by, why: "so it is".into() }) }
+}
+
+/// What goes wrong with a step.
+fn fault_of(step: Step) -> Fault {
+    match step {
+        Step::Hook { .. } => fault(),
+        _ => Fault { code: FaultCode::Artifact, exit: None, ..fault() },
+    }
 }
 
 fn fault() -> Fault {

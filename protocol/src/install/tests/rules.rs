@@ -228,8 +228,27 @@ fn what_is_decided_before_the_install_begins_ends_it_and_later_changes_nothing()
             [State::Installing, State::Activating, State::Testing, State::Committing, State::Committed]
         {
             let mut story = Story::at(state);
-            assert_eq!(story.tell(Input::Decided(verdict.clone())), state);
+            let is_taken_back = matches!(verdict, Verdict::Withdrawn(_))
+                && matches!(state, State::Installing | State::Activating | State::Testing);
+            let expected = if is_taken_back { State::RollingBack } else { state };
+            assert_eq!(story.tell(Input::Decided(verdict.clone())), expected);
         }
+    }
+}
+
+/// A release that was known to break devices was tested to its end, committed, and its security floor with it.
+#[test]
+fn what_is_withdrawn_while_it_is_installed_goes_back_as_soon_as_its_step_has_ended() {
+    for (state, step) in [(State::Installing, hook(HookStep::PreInstall)), (State::Testing, Step::Probe)] {
+        let mut story = Story::at(state);
+        assert_eq!(story.machine.poll_step(), Some(step));
+        assert_eq!(story.tell(Input::Decided(Verdict::Withdrawn("it leaks".into()))), state);
+        story.tell(Input::Ran(step, Outcome::Done));
+        assert_eq!(story.machine.state(), State::RollingBack);
+        let fault = story.machine.fault().unwrap();
+        assert_eq!((fault.code, fault.why.as_str()), (FaultCode::Withdrawn, "it was withdrawn: it leaks"));
+        story.run_well();
+        assert_eq!(story.machine.state(), State::RolledBack);
     }
 }
 
@@ -299,7 +318,7 @@ fn resumed(state: State, is_new: bool, cuts: u32) -> (State, u32) {
 
 fn found_in(state: State, found: Found, cuts: u32) -> Install {
     let record = Record { from: state, state, attempt: 1, cuts, fault: None };
-    Install::resume(plan(), record, found, wanted(1), Timestamp::ZERO, 7)
+    Install::resume(plan(), record, (found, Ended::Cut), wanted(1), Timestamp::ZERO, 7)
 }
 
 // S9
@@ -315,7 +334,7 @@ fn after_a_cut_the_record_and_the_file_system_say_how_it_goes_on() {
     assert_eq!(resumed(Testing, false, 0), (RollingBack, 0));
     assert_eq!(resumed(Testing, true, 5), (RollingBack, 6));
     assert_eq!(resumed(Committing, true, 9), (Committing, 9));
-    assert_eq!(resumed(RollingBack, false, 9), (RollingBack, 9));
+    assert_eq!(resumed(RollingBack, false, 9), (RollingBack, 10));
     assert_eq!(resumed(Committed, true, 0), (Committed, 0));
 }
 
@@ -348,11 +367,31 @@ fn an_agent_that_was_given_up_goes_with_all_of_its_release() {
 
 // S10
 #[test]
+fn an_agent_that_was_told_to_end_cuts_nothing() {
+    let mut cuts = 0;
+    for _ in 0..20 {
+        let record = Record { from: State::Testing, state: State::Testing, attempt: 1, cuts, fault: None };
+        let found = (Found::New, Ended::Told);
+        let machine = Install::resume(plan(), record, found, wanted(1), Timestamp::ZERO, 7);
+        assert_eq!(machine.state(), State::Testing);
+        cuts = machine.cuts;
+    }
+    assert_eq!(cuts, 0);
+}
+
+// S10
+#[test]
 fn a_cut_is_nobodys_fault_unless_there_are_too_many() {
     for (cuts, end) in [(0, State::Failed), (4, State::Failed), (5, State::RolledBack)] {
         let record = Record { from: State::Staged, state: State::Installing, attempt: 1, cuts, fault: None };
-        let mut story =
-            Story::of(Install::resume(plan(), record, Found::Other, wanted(1), Timestamp::ZERO, 7));
+        let mut story = Story::of(Install::resume(
+            plan(),
+            record,
+            (Found::Other, Ended::Cut),
+            wanted(1),
+            Timestamp::ZERO,
+            7,
+        ));
         story.run_well();
         assert_eq!(story.machine.state(), end, "{cuts}");
     }
@@ -365,14 +404,14 @@ fn what_cannot_be_brought_back_is_tried_long_and_said_and_the_others_come_back()
     let mut steps = Vec::new();
     for _ in 0..100 {
         let outcome = |step| match step {
-            Step::Activate(1) | Step::Undo(1) => Outcome::Failed(fault()),
+            Step::Activate(1) | Step::Undo(1) => Outcome::Failed(fault_of(step)),
             _ => Outcome::Done,
         };
         steps.extend(story.run(|step| Some(outcome(step))));
         story.pass(700);
     }
     assert_eq!(story.machine.state(), State::Inconsistent);
-    assert_eq!(steps.iter().filter(|step| **step == Step::Undo(1)).count(), 16);
+    assert_eq!(steps.iter().filter(|step| **step == Step::Undo(1)).count(), 17);
     assert!(steps.contains(&Step::Undo(0)));
     assert_eq!(story.records.last().unwrap().effect(), Effect::None);
     // Somebody looked, and wants it tried once more.
@@ -401,7 +440,9 @@ fn a_pre_check_that_says_no_rejects_the_release_and_other_failures_before_the_in
     });
     assert_eq!(story.machine.state(), State::Rejected);
     let mut story = Story::at(State::Verifying);
-    story.run(|step| Some(if step == Step::Stage(1) { Outcome::Failed(fault()) } else { Outcome::Done }));
+    story.run(|step| {
+        Some(if step == Step::Stage(1) { Outcome::Failed(fault_of(step)) } else { Outcome::Done })
+    });
     assert_eq!((story.machine.state(), story.machine.attempt()), (State::Failed, 0));
     assert_eq!(story.pass(600), State::Verifying);
 }
@@ -421,7 +462,8 @@ fn a_content_that_cannot_be_kept_is_tried_again_later() {
 #[test]
 fn waits_between_tries_grow_to_ten_minutes_and_no_further() {
     let mut story = Story::new(plan(), wanted(1));
-    let fail = |step| Some(if step == Step::Stage(0) { Outcome::Failed(fault()) } else { Outcome::Done });
+    let fail =
+        |step| Some(if step == Step::Stage(0) { Outcome::Failed(fault_of(step)) } else { Outcome::Done });
     let mut waits = Vec::new();
     for _ in 0..20 {
         story.run(fail);

@@ -35,6 +35,10 @@ struct World {
     /// What is committed is undone no more.
     is_kept: Vec<bool>,
     undone: Vec<usize>,
+    /// Those that did not come back at once.
+    failed: BTreeSet<usize>,
+    /// A program of the release that ends the power each time.
+    killer: Option<Step>,
     /// Power fails no more after so many cuts.
     cuts_left: u32,
     edges: BTreeSet<(State, State)>,
@@ -60,6 +64,8 @@ impl World {
             machine,
             journal: None,
             undone: Vec::new(),
+            failed: BTreeSet::new(),
+            killer: None,
             cuts_left,
             edges: BTreeSet::new(),
         }
@@ -87,10 +93,10 @@ impl World {
             false => Found::Other,
         };
         let (plan, seed, verdict) = (self.plan.clone(), self.dice.next_u64(), wanted(self.attempts_max));
-        self.undone.clear();
+        self.forget_undone();
         self.machine = match self.journal.clone() {
             Some(record) if record.state.is_under_way() || record.state.is_terminal() => {
-                Install::resume(plan, record, found, verdict, self.now, seed)
+                Install::resume(plan, record, (found, Ended::Cut), verdict, self.now, seed)
             }
             Some(record) => Install::again(plan, record, verdict, self.now, seed),
             None => Install::new(plan, verdict, self.now, seed),
@@ -143,14 +149,14 @@ impl World {
         assert!(record.attempt <= self.attempts_max + record.cuts, "{record:?}");
         match record.state {
             State::Installing => assert!(self.there.iter().all(|there| *there == There::Old), "{record:?}"),
-            State::RollingBack => self.undone.clear(),
+            State::RollingBack => self.forget_undone(),
             _ => {}
         }
     }
 
     fn run(&mut self, step: Step) {
         self.check_step(step);
-        let is_cut = self.is_cut();
+        let is_cut = self.is_cut() || self.killer == Some(step);
         let is_half = is_cut && self.is(50);
         let fails = match step {
             Step::Undo(_) => self.odds.is_stuck || self.is(self.odds.fails),
@@ -166,16 +172,24 @@ impl World {
                 _ => {}
             }
         }
+        if let (true, Step::Undo(index)) = (fails, step) {
+            self.failed.insert(index);
+        }
         if is_cut || step == Step::Restart {
             return self.cut();
         }
         let outcome = match step {
             Step::Hook { .. } if self.is(self.odds.later) => Outcome::RetryLater,
             Step::Check | Step::Stage(_) if self.is(self.odds.later) => Outcome::ContentLost,
-            _ if fails => Outcome::Failed(fault()),
+            _ if fails => Outcome::Failed(fault_of(step)),
             _ => Outcome::Done,
         };
         self.tell(Input::Ran(step, outcome));
+    }
+
+    fn forget_undone(&mut self) {
+        self.undone.clear();
+        self.failed.clear();
     }
 
     /// Nothing that depends on a record comes before it.
@@ -190,8 +204,12 @@ impl World {
             Step::Commit(_) => assert_eq!(state, State::Committing),
             Step::Probe => assert_eq!(state, State::Testing),
             Step::Undo(index) if state == State::RollingBack => {
-                assert!(self.undone.last().is_none_or(|last| *last >= index), "{:?}", self.undone);
-                self.undone.push(index);
+                // What failed once, and scripts after many cuts, come after the others.
+                let is_late = self.failed.contains(&index) || self.plan.scripts.contains(&index);
+                if !is_late {
+                    assert!(self.undone.last().is_none_or(|last| *last >= index), "{:?}", self.undone);
+                    self.undone.push(index);
+                }
             }
             _ => {}
         }
@@ -241,6 +259,34 @@ fn whatever_fails_and_wherever_power_is_cut_it_ends_by_itself_with_one_version_w
     for (from, to) in edges.iter().filter(|(from, to)| from != to) {
         let is_known = TABLE.iter().any(|(of, _, at)| (of, at) == (from, to));
         assert!(is_known || DECIDED.iter().any(|(_, at)| at == to), "{from} -> {to}");
+    }
+}
+
+/// A hook of the roll back, or an undo, that reboots the device each time kept the bad version in place for ever.
+#[test]
+fn a_program_of_the_release_that_always_ends_the_power_keeps_nothing_else_from_coming_back() {
+    let hook = |step| Step::Hook { step, index: 0 };
+    for killer in [hook(HookStep::PreRollback), hook(HookStep::PostRollback), Step::Undo(1)] {
+        for seed in 0..100 {
+            let odds = Odds { fails: 40, later: 0, cut: 0, is_stuck: false };
+            let mut world = World::new(seed, odds);
+            world.plan = Plan { artifacts: 3, scripts: [1].into(), restarts: false, ..plan() };
+            (world.there, world.is_kept) = (vec![There::Old; 3], vec![false; 3]);
+            let verdict = wanted(world.attempts_max);
+            world.machine = Install::new(world.plan.clone(), verdict, Timestamp::ZERO, seed);
+            world.killer = Some(killer);
+            let end = world.run_out();
+            let others = [world.there[0], world.there[2]];
+            match end {
+                State::Committed => {}
+                State::Inconsistent => {
+                    assert_eq!((killer, others), (Step::Undo(1), [There::Old; 2]), "seed {seed}");
+                    let why = &world.machine.fault().unwrap().why;
+                    assert!(why.contains("each time that a script was taken back"), "{why}");
+                }
+                _ => assert_eq!(world.there, [There::Old; 3], "seed {seed}: {end}"),
+            }
+        }
     }
 }
 
