@@ -10,6 +10,7 @@ pub mod command;
 pub mod compare;
 pub mod lab;
 pub mod link;
+pub mod memory;
 pub mod outcome;
 pub mod plan;
 pub mod report;

@@ -1,6 +1,7 @@
 //! Runs in virtual time: one or many seeds side by side on the cores, judged as the lab judges.
 
 use crate::command;
+use crate::memory;
 use crate::outcome::{Oracle, Outcome};
 use crate::plan::Plan;
 use crate::verdict;
@@ -84,21 +85,27 @@ fn drawn(options: &Options) -> BTreeMap<&'static str, String> {
     BTreeMap::from([("cores", cores), ("ideal", options.is_ideal.to_string())])
 }
 
-/// The same with a progress bar.
+/// The same with a progress bar; refused if it does not fit in memory.
 pub fn run_watched(plan: &Plan, options: &Options, log: Option<Log<'_>>) -> anyhow::Result<Done> {
+    memory::runs_at_once(plan, 1)?;
     let bar = progress_bar(1)?;
     let done = run(plan, options, |part| bar.set_position((part.min(1.0) * 1000.0) as u64), log);
     bar.finish_and_clear();
     done
 }
 
-/// Simulates a plan with every seed, on all cores; in the order of the seeds.
+/// Simulates a plan with every seed, on all cores that there is memory for; in the order of the seeds.
 pub fn run_all(plan: &Plan, seeds: &Seeds, options: &Options) -> anyhow::Result<Vec<Done>> {
     let next = AtomicU64::new(*seeds.0.start());
     let done = Mutex::new(Vec::new());
     let count = seeds.0.end() - seeds.0.start() + 1;
+    let wanted = cores().min(count as usize);
+    let workers = memory::runs_at_once(plan, wanted)?;
+    if workers < wanted {
+        let each = memory::amount(memory::estimated_bytes(plan));
+        eprintln!("samara-sim: {workers} at once instead of {wanted}: each takes about {each} of memory");
+    }
     let bar = progress_bar(count)?;
-    let workers = cores().min(count as usize);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {

@@ -6,6 +6,7 @@ mod show;
 
 use crate::compare::Comparison;
 use crate::lab::{self, Options};
+use crate::memory::{self, TooLarge};
 use crate::outcome::Outcome;
 use crate::plan::{Plan, PlanError};
 use crate::report;
@@ -21,6 +22,8 @@ use std::process::ExitCode;
 
 /// A plan or a trace that cannot be read, or makes no sense.
 const EXIT_PLAN: u8 = 3;
+/// A simulation that does not fit in memory.
+const EXIT_MEMORY: u8 = 4;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,7 +42,8 @@ Exit codes:
   1  an expectation does not hold, an event is another one, the run could not be
      made, or its report or trace could not be written
   2  the command line is wrong
-  3  the plan or the trace cannot be read, or is wrong";
+  3  the plan or the trace cannot be read, or is wrong
+  4  the simulation would not fit in this machine's memory";
 
 /// Samara's rehearsal room: a plan in virtual time, or with the real programs in network namespaces.
 #[derive(Debug, Parser)]
@@ -153,10 +157,20 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("samara-sim: {error:#}");
-            let is_unreadable = error.is::<PlanError>()
-                || matches!(error.downcast_ref(), Some(fault) if !matches!(fault, TraceError::Run(_)));
-            if is_unreadable { ExitCode::from(EXIT_PLAN) } else { ExitCode::FAILURE }
+            code_of(&error)
         }
+    }
+}
+
+fn code_of(error: &anyhow::Error) -> ExitCode {
+    if error.is::<TooLarge>() {
+        return ExitCode::from(EXIT_MEMORY);
+    }
+    match error.downcast_ref() {
+        Some(TraceError::Run(cause)) => code_of(cause),
+        Some(_) => ExitCode::from(EXIT_PLAN),
+        None if error.is::<PlanError>() => ExitCode::from(EXIT_PLAN),
+        None => ExitCode::FAILURE,
     }
 }
 
@@ -173,6 +187,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Cli::command().error(ErrorKind::ArgumentConflict, usage).exit();
             }
             let plan = Plan::load(&plan)?;
+            // Before files of earlier runs are written over.
+            memory::runs_at_once(&plan, 1)?;
             let options = if ideal { world::Options::ideal(0) } else { world::Options::new(0) };
             let options = world::Options { cores, seed: *seeds.0.start(), ..options };
             let page = report.map(Page::create).transpose()?;
