@@ -11,6 +11,9 @@ pub fn run(plan: &Plan, options: &Options) -> String {
     if let Some(cores) = options.cores {
         command += &format!(" --cores {cores}");
     }
+    if let Some(file) = &options.costs_file {
+        command += &format!(" --costs {}", quoted(file));
+    }
     if options.is_ideal {
         command += " --ideal";
     }
@@ -53,6 +56,8 @@ mod tests {
             "samara-sim run plans/a.toml --seed 7 --cores 2 --ideal"
         );
         assert_eq!(run(&plan("plans/a.toml"), &Options::new(1)), "samara-sim run plans/a.toml --seed 1");
+        let options = Options { costs_file: Some("my costs.toml".into()), ..Options::new(1) };
+        assert_eq!(run(&plan("a.toml"), &options), "samara-sim run a.toml --seed 1 --costs 'my costs.toml'");
     }
 
     #[test]

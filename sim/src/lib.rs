@@ -5,6 +5,7 @@
 //! ([`lab`]) runs the product in network namespaces and knows it only from outside, by its commands, its log and the
 //! bytes on its links. Both depend on `samara-protocol` and on no other part.
 
+pub mod calibrate;
 pub mod cli;
 pub mod command;
 pub mod compare;

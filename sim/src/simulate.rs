@@ -82,7 +82,12 @@ pub fn run(
 /// What is not in the plan, in words.
 fn drawn(options: &Options) -> BTreeMap<&'static str, String> {
     let cores = options.cores.map_or_else(|| "one for each device".into(), |cores| cores.to_string());
-    BTreeMap::from([("cores", cores), ("ideal", options.is_ideal.to_string())])
+    let mut drawn = BTreeMap::from([("cores", cores), ("ideal", options.is_ideal.to_string())]);
+    if options.costs_file.is_some() {
+        // Numbers and names as keys: nothing that JSON cannot say.
+        drawn.insert("costs", serde_json::to_string(&options.costs).unwrap_or_default());
+    }
+    drawn
 }
 
 /// The same with a progress bar; refused if it does not fit in memory.

@@ -4,11 +4,12 @@
 
 mod show;
 
+use crate::calibrate::{self, Calibration, CostsError};
 use crate::compare::Comparison;
 use crate::lab::{self, Options};
 use crate::memory::{self, TooLarge};
 use crate::outcome::Outcome;
-use crate::plan::{Plan, PlanError};
+use crate::plan::{Plan, PlanError, Rate, Size};
 use crate::report;
 use crate::simulate::{self, Done, Seeds};
 use crate::trace::{self, Recorder, TraceError, Verdict};
@@ -33,6 +34,7 @@ Examples:
   samara-sim run sim/plans/churn.toml --report churn.html
   samara-sim run sim/plans/churn.toml --trace churn.jsonl
   samara-sim replay churn.jsonl                  make that run again and compare
+  samara-sim calibrate --out costs.toml          what work costs on this machine
   sudo samara-sim lab sim/plans/smoke.toml       run it with the real programs
   sudo samara-sim compare sim/plans/smoke.toml   both, side by side
 
@@ -42,7 +44,7 @@ Exit codes:
   1  an expectation does not hold, an event is another one, the run could not be
      made, or its report or trace could not be written
   2  the command line is wrong
-  3  the plan or the trace cannot be read, or is wrong
+  3  the plan, the trace or the costs cannot be read, or are wrong
   4  the simulation would not fit in this machine's memory";
 
 /// Samara's rehearsal room: a plan in virtual time, or with the real programs in network namespaces.
@@ -105,6 +107,9 @@ enum Command {
         /// Cores that all devices share, as in the lab [default: a core for each].
         #[arg(long)]
         cores: Option<u32>,
+        /// What work costs, as `calibrate --out` writes it.
+        #[arg(long, value_name = "FILE", conflicts_with = "ideal")]
+        costs: Option<PathBuf>,
         /// Headers, processors and queues cost nothing: what the swarm alone takes.
         #[arg(long)]
         ideal: bool,
@@ -129,6 +134,25 @@ enum Command {
         /// Where `samara` and `samara-node` are [default: beside this program].
         #[arg(long, value_name = "DIR")]
         bin_dir: Option<PathBuf>,
+    },
+    /// Measure what a byte costs this machine's processors: hashed, sent and received.
+    #[command(after_help = "Examples:
+  samara-sim calibrate
+  samara-sim calibrate --rate 20mbit --out costs.toml
+  samara-sim run sim/plans/weak-uplink.toml --costs costs.toml")]
+    Calibrate {
+        /// What is sent each time.
+        #[arg(long, default_value = "16MiB", value_name = "SIZE", value_parser = parsed::<Size>)]
+        bytes: Size,
+        /// Send it at this rate, packet by packet, as over a slow link [default: as fast as it goes].
+        #[arg(long, value_name = "RATE", value_parser = parsed::<Rate>)]
+        rate: Option<Rate>,
+        /// Measure so often.
+        #[arg(long, default_value_t = 5, value_name = "N")]
+        repeats: usize,
+        /// Write a file for `run --costs`.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// Make a traced run again, and name the first event that is another one.
     #[command(after_help = "Examples:
@@ -169,7 +193,7 @@ fn code_of(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref() {
         Some(TraceError::Run(cause)) => code_of(cause),
         Some(_) => ExitCode::from(EXIT_PLAN),
-        None if error.is::<PlanError>() => ExitCode::from(EXIT_PLAN),
+        None if error.is::<PlanError>() || error.is::<CostsError>() => ExitCode::from(EXIT_PLAN),
         None => ExitCode::FAILURE,
     }
 }
@@ -181,7 +205,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             println!("{}: {} devices, {}", plan.name, plan.devices.count, plan.artifact.bytes);
             Ok(ExitCode::SUCCESS)
         }
-        Command::Run { plan, seeds, json, report, trace, cores, ideal } => {
+        Command::Run { plan, seeds, json, report, trace, cores, costs, ideal } => {
             if trace.is_some() && seeds.0.start() != seeds.0.end() {
                 let usage = "--trace is for one seed: say which, for example --seed 7";
                 Cli::command().error(ErrorKind::ArgumentConflict, usage).exit();
@@ -191,6 +215,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             memory::runs_at_once(&plan, 1)?;
             let options = if ideal { world::Options::ideal(0) } else { world::Options::new(0) };
             let options = world::Options { cores, seed: *seeds.0.start(), ..options };
+            let options = with_costs(options, costs)?;
             let page = report.map(Page::create).transpose()?;
             let done = match trace {
                 Some(path) => vec![run_traced(&plan, &options, &path)?],
@@ -230,6 +255,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             }
             Ok(exit_code(comparison.simulated.is_met() && comparison.lab.is_met()))
         }
+        Command::Calibrate { bytes, rate, repeats, out } => {
+            calibrate(calibrate::Settings { bytes, rate, repeats }, out)
+        }
         Command::Relay(args) => lab::relay(&args).map(|()| ExitCode::SUCCESS),
         Command::Lab { plan, json, report, bin_dir, work_dir, keep } => {
             let plan = Plan::load(&plan)?;
@@ -257,6 +285,27 @@ fn own_dir() -> anyhow::Result<PathBuf> {
 
 fn exit_code(is_met: bool) -> ExitCode {
     if is_met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A value as plans write it.
+fn parsed<T: TryFrom<String, Error = String>>(text: &str) -> Result<T, String> {
+    T::try_from(text.to_owned())
+}
+
+fn with_costs(options: world::Options, file: Option<PathBuf>) -> Result<world::Options, CostsError> {
+    let costs = file.as_deref().map_or(Ok(options.costs), calibrate::load)?;
+    Ok(world::Options { costs, costs_file: file, ..options })
+}
+
+fn calibrate(settings: calibrate::Settings, out: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let calibration: Calibration = calibrate::run(settings)?;
+    println!("{}\n\n{}", calibration.conditions(), calibration.table().trim_end());
+    if let Some(path) = out {
+        let written = std::fs::write(&path, calibrate::text(&calibration)?);
+        written.with_context(|| format!("cannot write the costs {}", path.display()))?;
+        eprintln!("samara-sim: the costs are in {}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_traced(plan: &Plan, options: &world::Options, path: &Path) -> anyhow::Result<Done> {

@@ -14,7 +14,7 @@ mod replay;
 pub use replay::{Replay, TraceError, Verdict, replay};
 
 use crate::plan::Plan;
-use crate::world::{Entry, Options};
+use crate::world::{Costs, Entry, Options};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -34,6 +34,9 @@ struct Head {
     seed: u64,
     cores: Option<u32>,
     ideal: bool,
+    /// Unless they are as usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    costs: Option<Costs>,
     plan: String,
 }
 
@@ -46,13 +49,14 @@ impl Head {
             seed: options.seed,
             cores: options.cores,
             ideal: options.is_ideal,
+            costs: options.costs_file.is_some().then_some(options.costs),
             plan: plan.text.clone(),
         }
     }
 
     fn options(&self) -> Options {
         let options = if self.ideal { Options::ideal(self.seed) } else { Options::new(self.seed) };
-        Options { cores: self.cores, ..options }
+        Options { cores: self.cores, costs: self.costs.unwrap_or(options.costs), ..options }
     }
 }
 

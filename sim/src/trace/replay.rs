@@ -189,6 +189,22 @@ mod tests {
     }
 
     #[test]
+    fn a_run_with_costs_of_its_own_comes_again_with_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trace.jsonl");
+        let plan = Plan::parse(Path::new("x.toml"), SMALL).unwrap();
+        let costs = crate::world::Costs { send_ns_per_byte: 40.0, ..crate::world::Costs::default() };
+        let costs_file = Some("slow.toml".into());
+        let options = crate::world::Options { costs, costs_file, ..crate::world::Options::new(5) };
+        let mut recorder = Recorder::create(&path, &plan, &options).unwrap();
+        let mut log = |entry: &crate::world::Entry| recorder.record(entry);
+        let done = simulate::run_watched(&plan, &options, Some(&mut log)).unwrap();
+        recorder.finish(done.inputs, done.digest).unwrap();
+        assert!(matches!(replay(&path).unwrap().verdict, Verdict::Same { .. }));
+        assert!(done.outcome.options["costs"].contains(r#""send_ns_per_byte":40.0"#));
+    }
+
+    #[test]
     fn a_trace_tells_what_the_plan_did_who_was_granted_what_and_who_is_complete() {
         let (_dir, _path, lines) = recorded();
         let count = |what: &str| lines.iter().filter(|line| line.contains(what)).count();

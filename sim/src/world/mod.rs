@@ -51,6 +51,7 @@ use samara_protocol::mesh::{Input, Ticket};
 use samara_protocol::neighbour::Limits;
 use samara_protocol::rng::Prng;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use trace::Trace;
 
 /// Seconds by which a time that went through nanoseconds may be too early.
@@ -63,6 +64,8 @@ pub struct Options {
     pub seed: u64,
     /// What work costs.
     pub costs: Costs,
+    /// Where that was read, if it is not as usual: for the command that repeats the run.
+    pub costs_file: Option<PathBuf>,
     /// How transfers share links; `None`: exactly, up to a thousand devices.
     pub sharing: Option<Sharing>,
     /// Cores that all peers share, as in the lab; `None`: each has a core of its own.
@@ -74,7 +77,7 @@ pub struct Options {
 impl Options {
     /// Defaults for a seed.
     pub fn new(seed: u64) -> Self {
-        Self { seed, costs: Costs::default(), sharing: None, cores: None, is_ideal: false }
+        Self { seed, costs: Costs::default(), costs_file: None, sharing: None, cores: None, is_ideal: false }
     }
 
     /// Links, processors and queues that cost nothing beside the bytes of the artifact.

@@ -89,7 +89,7 @@ const RULES: [Rule; 10] = [
     },
     Rule {
         within: "sim/src/",
-        except: &["sim/src/lab", "sim/src/simulate.rs"],
+        except: &["sim/src/lab", "sim/src/calibrate", "sim/src/simulate.rs"],
         never: &["tokio", "libp2p", "Instant", "SystemTime", "thread::", "HashMap", "HashSet"],
         because: "same seed, same trace",
     },
