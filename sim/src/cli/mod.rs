@@ -2,10 +2,10 @@
 //!
 //! Exit codes: see `EXAMPLES`, which `--help` shows.
 
+mod compare;
 mod show;
 
 use crate::calibrate::{self, Calibration, CostsError};
-use crate::compare::Comparison;
 use crate::lab::{self, Options};
 use crate::memory::{self, TooLarge};
 use crate::outcome::Outcome;
@@ -36,7 +36,7 @@ Examples:
   samara-sim replay churn.jsonl                  make that run again and compare
   samara-sim calibrate --out costs.toml          what work costs on this machine
   sudo samara-sim lab sim/plans/smoke.toml       run it with the real programs
-  sudo samara-sim compare sim/plans/smoke.toml   both, side by side
+  sudo samara-sim compare sim/plans/smoke.toml   both, side by side; of several plans a table
 
 Exit codes:
   0  the plan is well-formed; of run, lab and compare: every expectation holds;
@@ -114,27 +114,13 @@ enum Command {
         #[arg(long)]
         ideal: bool,
     },
-    /// Run a plan in virtual time and in the lab, and set the figures side by side (needs what the lab needs).
+    /// Run plans in virtual time and in the lab, and set the figures side by side (needs what the lab needs).
     #[command(after_help = "Examples:
   sudo samara-sim compare sim/plans/weak-uplink.toml
+  sudo samara-sim compare sim/plans/*.toml --runs 3
   sudo samara-sim compare sim/plans/churn.toml --report churn.html
   sudo samara-sim compare sim/plans/churn.toml --json")]
-    Compare {
-        /// The plan.
-        plan: PathBuf,
-        /// Of the simulation's dice.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Print both reports and the differences as JSON.
-        #[arg(long)]
-        json: bool,
-        /// Write a page with both curves, for a browser.
-        #[arg(long, value_name = "FILE.html")]
-        report: Option<PathBuf>,
-        /// Where `samara` and `samara-node` are [default: beside this program].
-        #[arg(long, value_name = "DIR")]
-        bin_dir: Option<PathBuf>,
-    },
+    Compare(compare::CompareArgs),
     /// Measure what a byte costs this machine's processors: hashed, sent and received.
     #[command(after_help = "Examples:
   samara-sim calibrate
@@ -207,8 +193,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Run { plan, seeds, json, report, trace, cores, costs, ideal } => {
             if trace.is_some() && seeds.0.start() != seeds.0.end() {
-                let usage = "--trace is for one seed: say which, for example --seed 7";
-                Cli::command().error(ErrorKind::ArgumentConflict, usage).exit();
+                usage("--trace is for one seed: say which, for example --seed 7");
             }
             let plan = Plan::load(&plan)?;
             // Before files of earlier runs are written over.
@@ -232,29 +217,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(exit_code(outcomes.iter().all(|outcome| outcome.is_met())))
         }
         Command::Replay { trace } => replay(&trace),
-        Command::Compare { plan, seed, json, report, bin_dir } => {
-            let plan = Plan::load(&plan)?;
-            let page = report.map(Page::create).transpose()?;
-            let cores = Some(simulate::cores() as u32);
-            let options = world::Options { cores, ..world::Options::new(seed) };
-            let simulated = simulate::run_watched(&plan, &options, None)?.outcome;
-            let bin_dir = bin_dir.map_or_else(own_dir, Ok)?;
-            let measured = lab::run(&plan, &Options { bin_dir, work_dir: None, keep: false })?;
-            let comparison = Comparison::new(simulated, measured);
-            if json {
-                println!("{}", serde_json::to_string_pretty(&comparison)?);
-            } else {
-                print!("plan {}, {}\n\n{}", comparison.plan, comparison.lab.network, comparison.table());
-                println!("\n{}", report::drawn(&comparison.simulated));
-            }
-            for outcome in [&comparison.simulated, &comparison.lab] {
-                say_failures(outcome);
-            }
-            if let Some(page) = page {
-                page.write(report::comparison_page(&plan, &comparison)?)?;
-            }
-            Ok(exit_code(comparison.simulated.is_met() && comparison.lab.is_met()))
-        }
+        Command::Compare(args) => compare::run(args),
         Command::Calibrate { bytes, rate, repeats, out } => {
             calibrate(calibrate::Settings { bytes, rate, repeats }, out)
         }
@@ -276,6 +239,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(exit_code(outcome.is_met()))
         }
     }
+}
+
+/// Ends this process as clap does for arguments that do not go together.
+fn usage(why: &str) -> ! {
+    Cli::command().error(ErrorKind::ArgumentConflict, why).exit()
 }
 
 fn own_dir() -> anyhow::Result<PathBuf> {

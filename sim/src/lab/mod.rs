@@ -21,7 +21,7 @@ mod watch;
 use crate::command;
 use crate::outcome::{Oracle, Outcome};
 use crate::plan::{LAB_DEVICES_MAX, Plan, device_name};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use netns::Net;
 pub use relay::{RelayArgs, run as relay};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -45,6 +45,11 @@ pub struct Options {
     pub keep: bool,
 }
 
+/// A run that a signal ended.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted; everything of this run is removed")]
+pub struct Interrupted;
+
 /// Set by SIGINT and SIGTERM, which then no longer end this process.
 #[derive(Debug, Clone)]
 struct Interrupt(Arc<AtomicBool>);
@@ -58,11 +63,8 @@ impl Interrupt {
         Ok(Self(flag))
     }
 
-    fn check(&self) -> anyhow::Result<()> {
-        if self.0.load(Ordering::Relaxed) {
-            bail!("interrupted; everything of this run is removed");
-        }
-        Ok(())
+    fn check(&self) -> Result<(), Interrupted> {
+        if self.0.load(Ordering::Relaxed) { Err(Interrupted) } else { Ok(()) }
     }
 }
 

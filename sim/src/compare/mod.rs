@@ -1,5 +1,9 @@
 //! Prediction against measurement: one plan in virtual time and in the lab, figure by figure.
 
+mod fidelity;
+
+pub use fidelity::{Measured, markdown};
+
 use crate::outcome::{Outcome, largest_gap};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -24,13 +28,28 @@ pub struct Comparison {
     pub figures: Vec<Figure>,
     /// The largest difference of the two curves of all bytes held, 0 to 1.
     pub largest_gap: f64,
+    /// When the last device had everything, in each run in the lab.
+    pub lab_last_device_seconds: Vec<Option<f64>>,
     /// The prediction.
     pub simulated: Outcome,
-    /// The measurement.
+    /// The measurement; of several the one in the middle.
     pub lab: Outcome,
 }
 
 impl Comparison {
+    /// Sets a prediction beside the middle one of its measurements, by the time of their last device, a run in which not
+    /// all finished counting as the slowest. `None` without a measurement.
+    pub fn of_runs(simulated: Outcome, mut labs: Vec<Outcome>) -> Option<Self> {
+        let last = |lab: &Outcome| lab.report.last_device_seconds;
+        let lab_last_device_seconds = labs.iter().map(last).collect();
+        labs.sort_by(|a, b| {
+            let seconds = [a, b].map(|lab| last(lab).unwrap_or(f64::INFINITY));
+            seconds[0].total_cmp(&seconds[1])
+        });
+        let middle = labs.len().checked_sub(1)? / 2;
+        Some(Self { lab_last_device_seconds, ..Self::new(simulated, labs.swap_remove(middle)) })
+    }
+
     /// Sets two runs of one plan side by side.
     pub fn new(simulated: Outcome, lab: Outcome) -> Self {
         let (s, l) = (&simulated.report, &lab.report);
@@ -47,7 +66,13 @@ impl Comparison {
             figure("cpu_seconds", s.cpu_seconds_mean(), l.cpu_seconds_mean()),
         ];
         let largest_gap = largest_gap(&simulated.curve, &lab.curve);
-        Self { plan: simulated.plan.clone(), figures, largest_gap, simulated, lab }
+        let lab_last_device_seconds = vec![l.last_device_seconds];
+        Self { plan: simulated.plan.clone(), figures, largest_gap, lab_last_device_seconds, simulated, lab }
+    }
+
+    /// A figure by its key.
+    fn figure(&self, name: &str) -> Option<&Figure> {
+        self.figures.iter().find(|figure| figure.name == name)
     }
 
     /// Name, prediction, measurement and difference of each figure, a dash for what is not known.
@@ -72,6 +97,11 @@ impl Comparison {
         }
         let points = self.largest_gap * 100.0;
         let _ = writeln!(table, "largest gap of the curves of bytes held: {points:.1} points");
+        if let [_, _, ..] = self.lab_last_device_seconds[..] {
+            let shown = |last: &Option<f64>| last.map_or("-".into(), |last| format!("{last:.2}"));
+            let all: Vec<String> = self.lab_last_device_seconds.iter().map(shown).collect();
+            let _ = writeln!(table, "last device in each run in the lab: {}", all.join(", "));
+        }
         table
     }
 }
@@ -101,5 +131,17 @@ mod tests {
             ["last_device_seconds", "1.1000", "1.0000", "+10.0", "%"]
         );
         assert!(table.contains("largest gap of the curves of bytes held: 0.0 points"));
+    }
+
+    #[test]
+    fn of_several_measurements_the_one_in_the_middle_is_taken() {
+        let mut unfinished = outcome(0.1);
+        unfinished.report.last_device_seconds = None;
+        let labs = vec![outcome(3.0), unfinished, outcome(1.0), outcome(2.0)];
+        let comparison = Comparison::of_runs(outcome(2.0), labs).unwrap();
+        assert_eq!(comparison.lab.report.last_device_seconds, Some(2.0));
+        assert_eq!(comparison.lab_last_device_seconds, [Some(3.0), None, Some(1.0), Some(2.0)]);
+        assert!(comparison.table().contains("last device in each run in the lab: 3.00, -, 1.00, 2.00"));
+        assert!(Comparison::of_runs(outcome(2.0), Vec::new()).is_none());
     }
 }
