@@ -19,6 +19,8 @@ use std::time::{Duration, Instant, SystemTime};
 const LOOK_SECONDS: f64 = 0.1;
 /// Between two samples of processor time and memory.
 const SAMPLE_SECONDS: f64 = 1.0;
+/// Between two points of the curve.
+const POINT_SECONDS: f64 = 0.25;
 /// The devices accept connections within this time, or something is wrong.
 const START_SECONDS_MAX: f64 = 30.0;
 /// Lines of the seeder that wait for the loop.
@@ -47,7 +49,7 @@ pub struct Driver<'a> {
 pub struct Finished {
     /// The numbers.
     pub report: RunReport,
-    /// The run on the way, as the seeder saw it.
+    /// The run on the way.
     pub curve: Vec<Point>,
     /// What happened on the way.
     pub marks: Vec<Mark>,
@@ -102,6 +104,7 @@ impl<'a> Driver<'a> {
         self.seeder.start()?;
         let mut look_at = 0.0;
         let mut sample_at = 0.0;
+        let mut point_at = 0.0;
         while start.seconds() < self.plan.timeout && !self.is_finished() {
             self.interrupt.check()?;
             let due = self.schedule.next_due().unwrap_or(f64::INFINITY).min(look_at);
@@ -113,6 +116,10 @@ impl<'a> Driver<'a> {
                 look_at = start.seconds() + LOOK_SECONDS;
                 self.look(start)?;
             }
+            if start.seconds() >= point_at {
+                point_at = start.seconds() + POINT_SECONDS;
+                self.take_point(start);
+            }
             if start.seconds() >= sample_at {
                 sample_at = start.seconds() + SAMPLE_SECONDS;
                 for device in &mut self.devices {
@@ -120,6 +127,7 @@ impl<'a> Driver<'a> {
                 }
             }
         }
+        self.take_point(start);
         let wire_bytes = self.net.seeder_wire_bytes()? - self.wire_before;
         self.bar.finish_and_clear();
         self.let_seeder_leave(start);
@@ -178,22 +186,9 @@ impl<'a> Driver<'a> {
 
     fn on_seeder(&mut self, event: &SeederEvent, now: f64) {
         match event {
-            SeederEvent::Progress { sent_bytes, repair_bytes, devices } => {
+            SeederEvent::Progress { sent_bytes, repair_bytes } => {
                 self.seeder.sent.on_count(*sent_bytes);
                 self.seeder.repair.on_count(*repair_bytes);
-                let have: u64 = devices.iter().map(|device| device.have_bytes).sum();
-                let present = (0..self.devices.len()).filter(|d| !self.plan.joins_late(*d)).count();
-                let all = present as f64 * self.plan.artifact.bytes.0 as f64;
-                let fraction = have as f64 / all;
-                self.schedule.on_fraction(now, fraction);
-                let seeder_bytes = self.seeder.sent.total();
-                let complete = self.devices.iter().filter(|device| device.verified.is_some()).count();
-                // A counter that cannot be read in this moment stands still in the plot; the report reads it again.
-                let before = self.curve.last().map_or(0, |point| point.seeder_wire_bytes);
-                let wire = self.net.seeder_wire_bytes().map_or(before, |now| now - self.wire_before);
-                let point = Point { seconds: now, fraction, complete, seeder_bytes, seeder_wire_bytes: wire };
-                self.curve.push(point);
-                self.bar.set_position((fraction.min(1.0) * 1000.0) as u64);
                 let copies = self.seeder.sent.total() as f64 / self.plan.artifact.bytes.0 as f64;
                 self.bar.set_message(format!("{copies:.3} copies sent"));
             }
@@ -248,6 +243,23 @@ impl<'a> Driver<'a> {
             }
         }
         Ok(())
+    }
+
+    /// How far everything is, whoever lives.
+    fn take_point(&mut self, start: Start) {
+        let (bytes, mut present) = (self.plan.artifact.bytes.0, 0);
+        let held: u64 =
+            self.plan.present().inspect(|_| present += 1).map(|d| self.site.held_bytes(d, bytes)).sum();
+        let fraction = held as f64 / (present * bytes) as f64;
+        let seconds = start.seconds();
+        self.schedule.on_fraction(seconds, fraction);
+        let complete = self.devices.iter().filter(|device| device.verified.is_some()).count();
+        // A counter that cannot be read in this moment stands still in the plot; the report reads it again.
+        let before = self.curve.last().map_or(0, |point| point.seeder_wire_bytes);
+        let seeder_wire_bytes = self.net.seeder_wire_bytes().map_or(before, |now| now - self.wire_before);
+        let seeder_bytes = self.seeder.sent.total();
+        self.curve.push(Point { seconds, fraction, complete, seeder_bytes, seeder_wire_bytes });
+        self.bar.set_position((fraction.min(1.0) * 1000.0) as u64);
     }
 
     fn look(&mut self, start: Start) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@
 mod cable;
 mod driver;
 mod files;
+mod held;
 mod keeper;
 mod netns;
 mod party;

@@ -3,7 +3,7 @@
 
 use super::netns::Net;
 use super::process::Launch;
-use super::{Interrupt, files, tools};
+use super::{Interrupt, files, held, tools};
 use crate::plan::{Discovery, Plan, device_name};
 use anyhow::{Context, ensure};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// Every party listens here; each has a namespace of its own.
 const PORT: u16 = 4810;
+/// Of a device, beside its configuration.
+const DATA_DIR: &str = "data";
 /// Seconds that any command of the product may take before it counts as hung.
 const COMMAND_SECONDS_MAX: &str = "60";
 
@@ -125,6 +127,11 @@ impl Site {
         received(&text, &self.ids)
     }
 
+    /// How much of an artifact of so many bytes is on a device's disk, whether it runs or not.
+    pub fn held_bytes(&self, device: usize, all: u64) -> u64 {
+        held::held_bytes(&self.root.join(device_name(device)).join(DATA_DIR), all)
+    }
+
     fn add_device(&mut self, device: usize) -> anyhow::Result<()> {
         let name = device_name(device);
         let home = self.root.join(&name);
@@ -184,7 +191,7 @@ fn bounded(program: &Path, args: &[&str]) -> anyhow::Result<String> {
 fn node_toml(peers: &[String], neighbours: usize, enrollment: Option<&str>) -> String {
     let enrollment = enrollment.map_or(String::new(), |file| format!("enrollment = {file:?}\n"));
     format!(
-        "trust_root = \"trust-root.json\"\ndata_dir = \"data\"\n\n\
+        "trust_root = \"trust-root.json\"\ndata_dir = {DATA_DIR:?}\n\n\
          [device]\nhardware = \"generic\"\n{enrollment}\n\
          [install]\nroot = \"install\"\n\n\
          [mesh]\nlisten = [\"/ip4/0.0.0.0/tcp/{PORT}\"]\nmdns = {}\npeers = {peers:?}\nconnections_max = {neighbours}\n\n\

@@ -21,9 +21,6 @@ pub enum SeederEvent {
         /// Those of them that were sent before.
         #[serde(default)]
         repair_bytes: u64,
-        /// What each device has.
-        #[serde(default)]
-        devices: Vec<DeviceProgress>,
     },
     /// The devices can finish without it.
     SafeToLeave {},
@@ -35,13 +32,6 @@ pub enum SeederEvent {
     /// Anything else.
     #[serde(other)]
     Other,
-}
-
-/// How far one device is, as the seeder knows.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct DeviceProgress {
-    /// Verified bytes at the device.
-    pub have_bytes: u64,
 }
 
 impl SeederEvent {
@@ -163,11 +153,7 @@ mod tests {
     fn the_seeder_may_say_more_than_the_lab_knows() {
         let line = r#"{"event":"progress","t":1.5,"sent_bytes":7,"repair_bytes":1,"copies":0.1,
             "devices":[{"device":"ab","have_bytes":3,"total_bytes":9}],"safe":false}"#;
-        let devices = vec![DeviceProgress { have_bytes: 3 }];
-        assert_eq!(
-            SeederEvent::parse(line),
-            Some(SeederEvent::Progress { sent_bytes: 7, repair_bytes: 1, devices })
-        );
+        assert_eq!(SeederEvent::parse(line), Some(SeederEvent::Progress { sent_bytes: 7, repair_bytes: 1 }));
         assert_eq!(SeederEvent::parse(r#"{"event":"neighbour","peer":"x"}"#), Some(SeederEvent::Other));
         assert_eq!(
             SeederEvent::parse(r#"{"event":"safe_to_leave","t":3}"#),

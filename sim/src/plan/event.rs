@@ -20,7 +20,7 @@ pub struct Event {
 pub enum Moment {
     /// So many seconds after the seeder's start.
     Seconds(f64),
-    /// The seeder sees this part (0 to 1) of all bytes at the devices that were there from the start.
+    /// The devices that were there from the start hold this part (0 to 1) of all bytes.
     Fraction(f64),
     /// Something that happens by itself.
     On(Milestone),

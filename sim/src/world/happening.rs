@@ -5,7 +5,7 @@ use super::peer::{PeerIndex, Process, address_of};
 use super::{Event, World};
 use crate::outcome::Mark;
 use crate::plan::{self, Milestone, Party, Verb};
-use samara_protocol::geometry::PieceIndex;
+use samara_protocol::geometry::{GROUP_BYTES, PieceIndex};
 use samara_protocol::id::SiteId;
 use samara_protocol::mesh::{Input, Mesh, MeshConfig};
 use samara_protocol::wire::ServeMode;
@@ -176,6 +176,10 @@ impl World {
             this.repaired_before += stats.repair_bytes;
             this.received.duplicate += stats.duplicate_bytes;
         }
+        // Pieces that are not whole are begun anew.
+        let parts: u64 =
+            process.parts.values().map(|groups| u64::from(groups.count_ones()) * GROUP_BYTES).sum();
+        self.forget_stored(peer, parts);
         self.timers.set(peer, None);
         self.processors.clear(peer, self.now);
         for id in process.connections.into_values() {
@@ -195,7 +199,15 @@ impl World {
         self.peers[peer as usize].power_cut = Some(self.now);
         let lost = self.peers[peer as usize].disk.lose(self.now, &mut self.rng);
         let bytes = lost.iter().map(|(content, piece)| self.contents[*content].geometry.piece_len(*piece));
-        self.bytes_stored -= bytes.sum::<u64>();
+        self.forget_stored(peer, bytes.sum());
+    }
+
+    /// A device lost something that had been counted.
+    fn forget_stored(&mut self, peer: PeerIndex, bytes: u64) {
+        if self.peers[peer as usize].joined.is_none() {
+            // The last group of a content may be short.
+            self.bytes_stored = self.bytes_stored.saturating_sub(bytes);
+        }
     }
 
     fn set_link(&mut self, peer: PeerIndex, is_up: bool) {

@@ -169,6 +169,7 @@ pub struct World {
     curve: Curve,
     scratch: Vec<u8>,
     seeder_control_bytes: u64,
+    /// What the devices that are there from the start hold.
     bytes_stored: u64,
     /// What the devices that are there from the start hold in the end.
     bytes_wanted: u64,

@@ -218,7 +218,9 @@ impl World {
         } else {
             this.received.from_peers += bytes;
         }
-        self.bytes_stored += bytes;
+        if this.joined.is_none() {
+            self.bytes_stored += bytes;
+        }
         self.schedule.on_fraction(self.second(), self.fraction());
         self.input(peer, Input::Stored { ticket });
     }

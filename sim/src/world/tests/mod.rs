@@ -178,6 +178,18 @@ fn what_crosses_between_segments_shares_their_link() {
 }
 
 #[test]
+fn the_curve_counts_those_that_were_there_from_the_start_and_a_restart_twice_for_nobody() {
+    let events = "[[events]]\nat = 3\ndo = \"join\"\nwho = [6, 7]\n[[events]]\nat = 2\ndo = \"kill\"\nwho = 1\n\
+        [[events]]\nat = 3\ndo = \"restart\"\nwho = 1\n";
+    let parts = "[simulated]\nrequest = \"128KiB\"\n";
+    let text = (SMALL.to_owned() + parts + events).replace("16MiB", "160MiB");
+    let curve = run(&text, 21).curve;
+    assert!(curve.is_sorted_by(|a, b| a.seconds <= b.seconds));
+    assert_eq!(curve.last().map(|point| point.fraction), Some(1.0));
+    assert!(curve.iter().all(|point| point.fraction <= 1.0));
+}
+
+#[test]
 fn bursts_are_seen_as_one_loss_each() {
     let link = "delay = \"30ms\", loss = \"1%\"";
     let seconds =
