@@ -56,12 +56,12 @@ impl MeshConfig {
         }
     }
 
-    /// Nobody chooses more neighbours than it may keep; half of the places stay for those that choose it,
-    /// and a quarter also where few did.
+    /// Nobody chooses more neighbours than it may keep; half of the places stay for those that choose it, but two are
+    /// chosen at least: where each chooses one, most sites fall into parts that never meet. Where few come, a quarter stays.
     pub(super) fn fit_choice(&mut self) {
         let places = self.places(ServeMode::Pull);
         self.limits.full_mesh_max = self.limits.full_mesh_max.min(places);
-        self.limits.chosen_max = self.limits.chosen_max.min((places / 2).max(1));
+        self.limits.chosen_max = self.limits.chosen_max.min((places / 2).max(2)).min(places);
         self.limits.neighbours_min = self.limits.neighbours_min.min((places * 3 / 4).max(1));
     }
 

@@ -182,7 +182,7 @@ fn the_plans_of_this_repository_are_well_formed() {
     };
     assert_eq!(
         names_in(&plans),
-        "churn equal-links late-joiner lte-uplink many-files one-slow-device safe-leave seeder-restart site-32 slow-holder smoke two-halls \
+        "churn equal-links four-neighbours late-joiner lte-uplink many-files one-slow-device safe-leave seeder-restart site-32 slow-holder smoke two-halls \
          weak-uplink"
     );
     assert_eq!(

@@ -204,6 +204,17 @@ fn a_site_that_is_too_large_for_a_full_mesh_finishes_as_well() {
 }
 
 #[test]
+fn a_site_whose_devices_keep_four_neighbours_stays_in_one_piece() {
+    // Each chose a single neighbour, and parts of the site waited for the seeder for minutes.
+    let few = SMALL.replace("200mbit", "20mbit").replace("count = 8", "count = 12");
+    for seed in 1..4 {
+        let report = run(&(few.clone() + "[network]\nneighbours = 4\n"), seed).report;
+        assert!(report.time_ratio.is_some_and(|ratio| ratio < 2.5), "seed {seed}: {:?}", report.time_ratio);
+        assert_eq!(report.seeder_copies, 1.0);
+    }
+}
+
+#[test]
 fn where_all_links_are_equal_no_uplink_idles_for_long() {
     let equal = SMALL.replace("200mbit", "20mbit").replace("count = 8", "count = 20");
     let plan = Plan::parse(Path::new("x.toml"), &equal).unwrap();
