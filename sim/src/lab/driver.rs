@@ -19,8 +19,11 @@ use std::time::{Duration, Instant, SystemTime};
 const LOOK_SECONDS: f64 = 0.1;
 /// Between two samples of processor time and memory.
 const SAMPLE_SECONDS: f64 = 1.0;
-/// Between two points of the curve.
-const POINT_SECONDS: f64 = 0.25;
+/// Points of the curve over the time that the bound allows, and the seconds between two of them at least and at most:
+/// each costs the machine a millisecond.
+const POINTS_PER_BOUND: f64 = 100.0;
+const POINT_SECONDS_MIN: f64 = 0.1;
+const POINT_SECONDS_MAX: f64 = 0.25;
 /// The devices accept connections within this time, or something is wrong.
 const START_SECONDS_MAX: f64 = 30.0;
 /// Lines of the seeder that wait for the loop.
@@ -105,6 +108,8 @@ impl<'a> Driver<'a> {
         let mut look_at = 0.0;
         let mut sample_at = 0.0;
         let mut point_at = 0.0;
+        let spacing = self.plan.lower_bound_seconds().unwrap_or(0.0) / POINTS_PER_BOUND;
+        let spacing = spacing.clamp(POINT_SECONDS_MIN, POINT_SECONDS_MAX);
         while start.seconds() < self.plan.timeout && !self.is_finished() {
             self.interrupt.check()?;
             let due = self.schedule.next_due().unwrap_or(f64::INFINITY).min(look_at);
@@ -117,7 +122,7 @@ impl<'a> Driver<'a> {
                 self.look(start)?;
             }
             if start.seconds() >= point_at {
-                point_at = start.seconds() + POINT_SECONDS;
+                point_at = start.seconds() + spacing;
                 self.take_point(start);
             }
             if start.seconds() >= sample_at {

@@ -16,7 +16,7 @@
 
 use super::cable::Cables;
 use super::{keeper, tools};
-use crate::plan::{Party, Plan, Queue};
+use crate::plan::{Party, Plan, Queue, Rate};
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::fs;
@@ -159,7 +159,7 @@ impl Net {
         tools::batch("ip", &hub, &joined)?;
         for (interface, rate) in [(&near, of.down.0), (&far, of.up.0)] {
             without_offload(&hub, interface)?;
-            tools::batch("tc", &hub, &[shaping(interface, rate, of.link.queue)])?;
+            shape(&hub, interface, rate, of.link.queue)?;
         }
         Ok(())
     }
@@ -197,9 +197,9 @@ impl Net {
         without_offload(&name, "eth0")?;
         without_offload(&hub, &port)?;
         let up = if party == self.devices { plan.seeder.up.0 } else { plan.rates(party).up };
-        tools::batch("tc", &name, &[shaping("eth0", up, link.queue)])?;
+        shape(&name, "eth0", up, link.queue)?;
         if party < self.devices {
-            tools::batch("tc", &hub, &[shaping(&port, plan.rates(party).down, link.queue)])?;
+            shape(&hub, &port, plan.rates(party).down, link.queue)?;
         }
         Ok(())
     }
@@ -235,6 +235,14 @@ fn ip_address(party: usize) -> String {
 
 fn mac_address(party: usize) -> String {
     format!("02:53:4d:00:{:02x}:{:02x}", party / 256, party % 256)
+}
+
+/// Gives an interface its rate, if it has one.
+fn shape(namespace: &str, interface: &str, rate: u64, queue: Queue) -> anyhow::Result<()> {
+    if rate == Rate::UNLIMITED.0 {
+        return Ok(());
+    }
+    tools::batch("tc", namespace, &[shaping(interface, rate, queue)])
 }
 
 fn shaping(interface: &str, rate: u64, queue: Queue) -> String {

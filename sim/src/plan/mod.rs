@@ -20,7 +20,7 @@ pub use link::Link;
 pub use network::Network;
 pub use schedule::Schedule;
 pub use segment::Segment;
-pub use simulated::Simulated;
+pub use simulated::{Sharing, Simulated};
 pub use unit::{Percent, Queue, Rate, Size, Span};
 
 use samara_protocol::measure::LinkRates;

@@ -7,6 +7,17 @@ use serde::Deserialize;
 /// Devices above which they ask for whole pieces unless a plan says otherwise: a quarter of the events for a GiB.
 const REQUESTS_IN_PARTS_MAX: usize = 250;
 
+/// How transfers share links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sharing {
+    /// Max-min fair over the whole site.
+    Exact,
+    /// Each link is divided evenly among its flows, whether or not they can use their part: cheap, and too slow where
+    /// links are unequal.
+    Local,
+}
+
 /// The `[simulated]` table of a plan.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -15,6 +26,8 @@ pub struct Simulated {
     pub disk: Option<Size>,
     /// Devices that do harm.
     pub liars: Vec<Liars>,
+    /// How transfers share links; exactly up to a thousand devices if not given.
+    pub sharing: Option<Sharing>,
     /// What one request asks for at most; if not given what the daemon asks for, on large sites a whole piece.
     pub request: Option<Size>,
 }

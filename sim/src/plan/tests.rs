@@ -172,6 +172,21 @@ fn a_segment_that_makes_no_sense_is_named_with_its_line_and_what_would() {
 }
 
 #[test]
+fn where_no_link_has_a_rate_no_bound_is_known() {
+    let unshaped = |up: &str| {
+        let text = format!(
+            "[devices]\ncount = 2\nup = \"{up}\"\ndown = \"unlimited\"\n[seeder]\nup = \"unlimited\"\n\
+             [artifact]\nkind = \"file\"\nbytes = \"1MiB\"\n"
+        );
+        Plan::parse(Path::new("x.toml"), &text).unwrap()
+    };
+    assert_eq!(unshaped("unlimited").lower_bound(), None);
+    assert_eq!(unshaped("unlimited").pipeline_seconds(128 << 10), None);
+    assert!(unshaped("8mbit").lower_bound().is_some());
+    assert!(unshaped("unlimited").links_in_words().ends_with("devices unlimited up unlimited down"));
+}
+
+#[test]
 fn the_plans_of_this_repository_are_well_formed() {
     let plans = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans");
     let names_in = |dir: &Path| {
@@ -182,8 +197,8 @@ fn the_plans_of_this_repository_are_well_formed() {
     };
     assert_eq!(
         names_in(&plans),
-        "churn equal-links four-neighbours late-joiner lte-uplink many-files one-slow-device safe-leave seeder-restart site-32 slow-holder smoke two-halls \
-         weak-uplink"
+        "churn equal-links four-neighbours late-joiner lte-uplink many-files one-slow-device safe-leave seeder-restart site-32 \
+         slow-holder smoke two-halls unshaped weak-uplink"
     );
     assert_eq!(
         names_in(&plans.join("simulated")),

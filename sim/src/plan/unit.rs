@@ -4,7 +4,7 @@ use serde::Deserialize;
 use std::fmt;
 use std::time::Duration;
 
-/// Bits per second at layer 2, decimal: `200kbit`, `20mbit`, `1gbit`.
+/// Bits per second at layer 2, decimal: `200kbit`, `20mbit`, `1gbit`; or `unlimited`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Rate(pub u64);
@@ -32,6 +32,11 @@ pub enum Queue {
     Bytes(u64),
     /// Time at the link's rate.
     Time(Duration),
+}
+
+impl Rate {
+    /// Of a link that nothing limits: faster than anything that is simulated, and no rate at all in the lab.
+    pub const UNLIMITED: Self = Self(100_000_000_000);
 }
 
 impl Percent {
@@ -64,6 +69,8 @@ impl Queue {
     }
 }
 
+/// How a link without a rate is written.
+const UNLIMITED: &str = "unlimited";
 const SPANS: [(&str, u64); 3] = [("us", 1), ("ms", 1_000), ("s", 1_000_000)];
 const RATES: [(&str, u64); 3] = [("kbit", 1_000), ("mbit", 1_000_000), ("gbit", 1_000_000_000)];
 const SIZES: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
@@ -71,7 +78,11 @@ const SIZES: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 <
 impl TryFrom<String> for Rate {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        parse(&text, &RATES).map(Self).ok_or_else(|| format!("{text:?} is no rate, expected as \"20mbit\""))
+        if text == UNLIMITED {
+            return Ok(Self::UNLIMITED);
+        }
+        let rate = parse(&text, &RATES).map(Self);
+        rate.ok_or_else(|| format!("{text:?} is no rate, expected as \"20mbit\" or \"{UNLIMITED}\""))
     }
 }
 
@@ -123,6 +134,9 @@ fn parse_whole(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::UNLIMITED {
+            return f.write_str(UNLIMITED);
+        }
         write_scaled(f, self.0, &RATES, "bit")
     }
 }
@@ -172,6 +186,13 @@ mod tests {
         for text in ["20", "mbit", "0mbit", "-1mbit", "1.5mbit", "99999999999999999999gbit", "20gbyte"] {
             assert!(Rate::try_from(text.to_owned()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_link_may_have_no_rate_and_is_printed_as_it_is_written() {
+        assert_eq!(Rate::try_from("unlimited".to_owned()), Ok(Rate::UNLIMITED));
+        assert_eq!(Rate::UNLIMITED.to_string(), "unlimited");
+        assert_eq!(Rate(10_000_000_000).to_string(), "10gbit");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::number::{bytes, counted, percent, seconds};
 use super::palette::Ink;
 use super::{View, events, series};
 use crate::outcome::Oracle;
+use crate::plan::Rate;
 
 /// Room to the right of the last event of a plot.
 pub(super) const ROOM: f64 = 1.04;
@@ -104,17 +105,18 @@ fn uplink(view: View<'_>) -> Option<Figure> {
     if highest <= 0.0 {
         return None;
     }
-    let capacity = view.plan.seeder.up.0 as f64 / 1e6;
+    let capacity = (view.plan.seeder.up != Rate::UNLIMITED).then(|| view.plan.seeder.up.0 as f64 / 1e6);
     let sent = view.outcome.curve.last().map_or(0, |point| point.seeder_bytes);
-    let has_free_bytes = view.outcome.seed.is_some() && highest > capacity * 1.01;
+    let has_free_bytes =
+        view.outcome.seed.is_some() && capacity.is_some_and(|capacity| highest > capacity * 1.01);
     let too_much =
         if has_free_bytes { " Control messages are counted, and take no room in the model." } else { "" };
-    let mut legend = vec![
-        (Ink::First, Key::Area, "bytes on its link, headers and hashes too".into()),
-        (Ink::Bound, Key::Dashes, format!("what it can carry, {}", view.plan.seeder.up)),
-    ];
+    let mut legend = vec![(Ink::First, Key::Area, "bytes on its link, headers and hashes too".into())];
+    let can_carry = || format!("what it can carry, {}", view.plan.seeder.up);
+    legend.extend(capacity.map(|_| (Ink::Bound, Key::Dashes, can_carry())));
     legend.extend(marks_key(view));
-    let layers = vec![Layer::Area { dots, ink: Ink::First }, Layer::Level { y: capacity, ink: Ink::Bound }];
+    let level = capacity.map(|y| Layer::Level { y, ink: Ink::Bound });
+    let layers = [Layer::Area { dots, ink: Ink::First }].into_iter().chain(level);
     Some(Figure {
         title: "The seeder's uplink over time",
         says: format!(
@@ -124,8 +126,8 @@ fn uplink(view: View<'_>) -> Option<Figure> {
         ),
         plot: Plot {
             x: time_axis(time_end(view)),
-            y: Axis::of("Mbit/s", highest.max(capacity) * 1.1),
-            layers: layers.into_iter().chain(events::layers(&view.outcome.marks)).collect(),
+            y: Axis::of("Mbit/s", highest.max(capacity.unwrap_or(0.0)) * 1.1),
+            layers: layers.chain(events::layers(&view.outcome.marks)).collect(),
         },
         legend,
     })

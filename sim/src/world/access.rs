@@ -13,7 +13,7 @@ use super::network::{LinkId, Path};
 use super::peer::PeerIndex;
 use super::tcp::Tcp;
 use crate::link::{Delay, Loss, dice};
-use crate::plan::Link;
+use crate::plan::{Link, Rate};
 
 /// Nanoseconds from one network card to another through a switch.
 const SWITCH_NANOS: u64 = 60_000;
@@ -72,7 +72,11 @@ impl Access {
                 id: ids[direction],
                 delay: Delay::new(link.delay.0, link.jitter.0, dice(rng_seed, number)),
                 loss: Loss::new(link.loss.fraction(), link.loss_burst, dice(rng_seed, number | 1)),
-                queue_nanos: link.queue.nanos(rates[direction]),
+                queue_nanos: if rates[direction] == Rate::UNLIMITED.0 {
+                    0
+                } else {
+                    link.queue.nanos(rates[direction])
+                },
             }
         };
         Self { link, ways: [way(UP), way(DOWN)] }

@@ -8,8 +8,8 @@ use crate::outcome::Point;
 const SAMPLES_PER_BOUND: f64 = 200.0;
 /// At so many samples every second one is dropped, and the distance doubles.
 const SAMPLES_MAX: usize = 1200;
-/// Seconds between two samples of a plan without a bound.
-const SPACING_DEFAULT: f64 = 1.0;
+/// Seconds between the first samples of a plan without a bound.
+const SPACING_DEFAULT: f64 = 0.02;
 
 /// When to take the next sample, and those that were taken.
 #[derive(Debug)]

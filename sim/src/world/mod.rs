@@ -28,7 +28,6 @@ mod trace;
 mod transfer;
 
 pub use cost::Costs;
-pub use network::Sharing;
 pub use outcome::Simulated;
 pub use trace::{Entry, Log, What};
 
@@ -66,8 +65,6 @@ pub struct Options {
     pub costs: Costs,
     /// Where that was read, if it is not as usual: for the command that repeats the run.
     pub costs_file: Option<PathBuf>,
-    /// How transfers share links; `None`: exactly, up to a thousand devices.
-    pub sharing: Option<Sharing>,
     /// Cores that all peers share, as in the lab; `None`: each has a core of its own.
     pub cores: Option<u32>,
     /// Headers and full queues cost nothing: what remains is the swarm alone.
@@ -77,7 +74,7 @@ pub struct Options {
 impl Options {
     /// Defaults for a seed.
     pub fn new(seed: u64) -> Self {
-        Self { seed, costs: Costs::default(), costs_file: None, sharing: None, cores: None, is_ideal: false }
+        Self { seed, costs: Costs::default(), costs_file: None, cores: None, is_ideal: false }
     }
 
     /// Links, processors and queues that cost nothing beside the bytes of the artifact.

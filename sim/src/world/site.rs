@@ -7,13 +7,13 @@ use super::checker::{Bounds, Checker};
 use super::clock::Nanos;
 use super::curve::Curve;
 use super::documents::Documents;
-use super::network::{Network, Sharing};
+use super::network::Network;
 use super::peer::{Disk, Peer, PeerIndex, Received, peer_id};
 use super::processor::Processors;
 use super::record::Record;
 use super::trace::Trace;
 use super::{Content, Options, World};
-use crate::plan::{ArtifactKind, Party, Plan, Schedule};
+use crate::plan::{ArtifactKind, Party, Plan, Rate, Schedule, Sharing};
 use samara_protocol::geometry::{Geometry, GeometryError};
 use samara_protocol::id::ContentHash;
 use samara_protocol::neighbour::Limits;
@@ -40,7 +40,7 @@ impl World {
         let limits = Limits { request_bytes: simulated.request_bytes(count), ..Limits::default() };
         let contents = contents(plan, limits.request_bytes, &mut rng)?;
         let sharing = if count <= EXACT_DEVICES_MAX { Sharing::Exact } else { Sharing::Local };
-        let mut network = Network::new(options.sharing.unwrap_or(sharing));
+        let mut network = Network::new(simulated.sharing.unwrap_or(sharing));
         let peers: Vec<Peer> =
             (0..=count).map(|index| peer(index, plan, &contents, &mut network, &mut rng)).collect();
         let accesses = accesses(plan, &peers, &mut network, options.seed ^ ACCESS_SALT);
@@ -101,14 +101,11 @@ impl World {
 
 fn rates(plan: &Plan, index: usize) -> (u64, u64) {
     if index == plan.devices.count {
-        return (plan.seeder.up.0, UNLIMITED);
+        return (plan.seeder.up.0, Rate::UNLIMITED.0);
     }
     let link = plan.rates(index);
     (link.up, link.down)
 }
-
-/// The seeder's downlink has no limit: faster than anything that is simulated.
-const UNLIMITED: u64 = 100_000_000_000;
 
 fn peer(index: usize, plan: &Plan, contents: &[Content], network: &mut Network, rng: &mut Prng) -> Peer {
     let is_seeder = index == plan.devices.count;

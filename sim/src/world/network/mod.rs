@@ -9,6 +9,7 @@ mod tests;
 
 use super::alarms::Alarms;
 use super::clock::Nanos;
+use crate::plan::Sharing;
 use fair::Filling;
 
 /// One direction of a cable.
@@ -20,16 +21,6 @@ pub(super) type FlowId = u32;
 const NO_LINK: LinkId = LinkId::MAX;
 /// Links of one path at most: a device's, up to two between segments, a device's, and the connection's own.
 const PATH_MAX: usize = 5;
-
-/// How transfers share links.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sharing {
-    /// Max-min fair over the whole site.
-    Exact,
-    /// Each link is divided evenly among its flows, whether or not they can use their part: cheap, and too slow where
-    /// links are unequal.
-    Local,
-}
 
 /// The links that a flow crosses.
 #[derive(Debug, Clone, Copy, Default)]

@@ -204,6 +204,37 @@ fn a_site_that_is_too_large_for_a_full_mesh_finishes_as_well() {
 }
 
 #[test]
+fn without_rates_the_processors_are_the_limit() {
+    let unshaped = SMALL.replace("200mbit", "unlimited").replace("20mbit", "unlimited");
+    let plan = Plan::parse(Path::new("x.toml"), &unshaped).unwrap();
+    let seconds = |factor: f64| {
+        let usual = Costs::default();
+        let costs = Costs {
+            send_ns_per_byte: usual.send_ns_per_byte * factor,
+            receive_ns_per_byte: usual.receive_ns_per_byte * factor,
+            ..usual
+        };
+        let options = Options { costs, cores: Some(2), ..Options::new(22) };
+        simulate(&plan, &options).report.last_device_seconds.unwrap()
+    };
+    // Eight copies of 16 MiB, 15 ns a byte, on two cores: 1.0 s; twice as much of each costs as much again.
+    let (once, twice) = (seconds(1.0), seconds(2.0));
+    assert!((1.0..1.5).contains(&once), "{once}");
+    assert!((0.8..1.2).contains(&(twice - once)), "{once}, {twice}");
+}
+
+#[test]
+fn a_plan_may_have_its_transfers_share_links_approximately() {
+    let seconds = |sharing: &str| {
+        let text = format!("{SMALL}[simulated]\nsharing = \"{sharing}\"\n");
+        run(&text, 23).report.last_device_seconds.unwrap()
+    };
+    // The seeder's uplink holds all of them back alike, so that little is lost by dividing each link evenly.
+    let (exact, local) = (seconds("exact"), seconds("local"));
+    assert!((local / exact - 1.0).abs() < 0.05, "{exact}, {local}");
+}
+
+#[test]
 fn a_site_whose_devices_keep_four_neighbours_stays_in_one_piece() {
     // Each chose a single neighbour, and parts of the site waited for the seeder for minutes.
     let few = SMALL.replace("200mbit", "20mbit").replace("count = 8", "count = 12");
