@@ -27,9 +27,8 @@ use crate::mesh::{MeshEvent, MeshHandle};
 use crate::state::{LogLine, Row, State, StateError};
 use record::Unwritten;
 use report::Reporter;
-use samara_protocol::document::RolloutState;
 use samara_protocol::id::{ContentHash, DocumentId, PeerId};
-use samara_protocol::install::{Ended, Hold, HoldBy, Input, State as Stands, Verdict};
+use samara_protocol::install::{Ended, Input, State as Stands, Verdict};
 use samara_protocol::rollout::{Decision, Facts, SiteDocuments};
 use samara_protocol::trust::VerifiedDocument;
 use standing::Aside;
@@ -261,7 +260,7 @@ impl Agent {
             self.drop_work(release).await;
         }
         for (release, decision) in decisions {
-            let verdict = verdict_of(&decision);
+            let verdict = Verdict::from(&decision);
             let mut aside = Aside::of(&decision);
             if let Decision::Install { rollout, .. } | Decision::Prepare { rollout } = decision {
                 self.follow(release, rollout).await;
@@ -308,25 +307,6 @@ impl Agent {
             self.drop_work(id).await;
         }
         self.purge().await;
-    }
-}
-
-/// What a decision says to the machine of a release.
-fn verdict_of(decision: &Decision) -> Verdict {
-    match decision {
-        Decision::Install { attempts_max, .. } => Verdict::Wanted { attempts_max: *attempts_max, hold: None },
-        Decision::Prepare { .. } => {
-            let hold = Hold { by: HoldBy::Pause, why: "the rollout is paused".to_owned() };
-            Verdict::Wanted { attempts_max: 1, hold: Some(hold) }
-        }
-        Decision::Held(RolloutState::Aborted) => Verdict::Aborted,
-        // Another release is to be placed first, where this one may stand ready already.
-        Decision::Held(_) => Verdict::Superseded,
-        Decision::NotApplicable(why) => Verdict::NotApplicable(why.clone()),
-        Decision::Rejected(why) => Verdict::Rejected(why.clone()),
-        Decision::Bad(mark) => Verdict::Rejected(mark.why.clone()),
-        Decision::Withdrawn { reason, .. } => Verdict::Withdrawn(reason.clone()),
-        Decision::Superseded => Verdict::Superseded,
     }
 }
 

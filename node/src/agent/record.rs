@@ -9,7 +9,6 @@ use super::work::Work;
 use crate::state::{LogLine, Row, StateError, Transition};
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{Effect, Input, Record, RecordId, State};
-use samara_protocol::rollout::BadMark;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
@@ -103,7 +102,7 @@ impl Agent {
             release: None,
             surplus: work.subject.surplus.clone(),
         };
-        let bad = record.is_bad().then(|| self.mark(*id, record));
+        let bad = record.is_bad().then(|| record.mark(self.documents.seen_of(*id)));
         let (state, subject, lines) = (self.parts.state.clone(), work.subject.clone(), self.lines.clone());
         let (kept_row, mark, id) = (row.clone(), bad.clone(), *id);
         let (trials, of_agent) = (self.parts.trials.clone(), work.machine.restarts().then(|| record.clone()));
@@ -129,18 +128,6 @@ impl Agent {
         self.on_written(id, record);
         self.tell(id, Input::Persisted(*record_id));
         Ok(())
-    }
-
-    fn mark(&self, id: DocumentId, record: &Record) -> BadMark {
-        let fault = record.fault.as_ref();
-        BadMark {
-            state: record.state.word(),
-            why: fault.map(|fault| fault.why.clone()).unwrap_or_default(),
-            exit: fault.and_then(|fault| fault.exit),
-            phase: fault.map(|fault| fault.phase.to_string()).unwrap_or_default(),
-            code: fault.map(|fault| fault.code.as_str().to_owned()).unwrap_or_default(),
-            seen: self.documents.seen_of(id),
-        }
     }
 
     /// What is in place has changed, or what is known of it.

@@ -1,8 +1,8 @@
 //! What a release asks of the machine that installs it, and what the machine asks of the world.
 
 use super::{Fault, Record};
-use crate::document::{ArtifactKind, Health, HookStep, Release, Restart};
-use crate::rollout::{Facts, artifacts_for, hooks_for};
+use crate::document::{ArtifactKind, Health, HookStep, Release, Restart, RolloutState};
+use crate::rollout::{Decision, Facts, artifacts_for, hooks_for};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -210,6 +210,28 @@ pub enum Verdict {
     Withdrawn(String),
     /// A later one is wanted.
     Superseded,
+}
+
+impl From<&Decision> for Verdict {
+    fn from(decision: &Decision) -> Self {
+        match decision {
+            Decision::Install { attempts_max, .. } => {
+                Self::Wanted { attempts_max: *attempts_max, hold: None }
+            }
+            Decision::Prepare { .. } => {
+                let hold = Hold { by: HoldBy::Pause, why: "the rollout is paused".to_owned() };
+                Self::Wanted { attempts_max: 1, hold: Some(hold) }
+            }
+            Decision::Held(RolloutState::Aborted) => Self::Aborted,
+            // Another release is to be placed first, where this one may stand ready already.
+            Decision::Held(_) => Self::Superseded,
+            Decision::NotApplicable(why) => Self::NotApplicable(why.clone()),
+            Decision::Rejected(why) => Self::Rejected(why.clone()),
+            Decision::Bad(mark) => Self::Rejected(mark.why.clone()),
+            Decision::Withdrawn { reason, .. } => Self::Withdrawn(reason.clone()),
+            Decision::Superseded => Self::Superseded,
+        }
+    }
 }
 
 /// A record's place in its machine's order.

@@ -1,7 +1,9 @@
 //! The states of one release on a device, what leads from one to the next, and what is written down of it.
 
 use crate::document::ReleaseState;
+use crate::rollout::BadMark;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Where a release stands. A device without any is idle.
@@ -298,5 +300,18 @@ impl Record {
     /// Whether the release is not to be tried again without a newer Rollout that says so.
     pub fn is_bad(&self) -> bool {
         matches!(self.state, State::RolledBack | State::Inconsistent)
+    }
+
+    /// What is remembered of a release that is bad; `seen`: the place in their order of the Rollouts that name it.
+    pub fn mark(&self, seen: BTreeMap<String, (u64, u64)>) -> BadMark {
+        let fault = self.fault.as_ref();
+        BadMark {
+            state: self.state.word(),
+            why: fault.map(|fault| fault.why.clone()).unwrap_or_default(),
+            exit: fault.and_then(|fault| fault.exit),
+            phase: fault.map(|fault| fault.phase.to_string()).unwrap_or_default(),
+            code: fault.map(|fault| fault.code.as_str().to_owned()).unwrap_or_default(),
+            seen,
+        }
     }
 }
