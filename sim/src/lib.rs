@@ -9,6 +9,7 @@ pub mod calibrate;
 pub mod cli;
 pub mod command;
 pub mod compare;
+pub mod installs;
 pub mod lab;
 pub mod link;
 pub mod memory;

@@ -1,5 +1,6 @@
 //! What a run of a plan came to, in the lab or in virtual time: the same keys, so that the two can be compared.
 
+use crate::installs::InstallReport;
 use crate::plan::{Event, Party, Plan, Verb, device_name};
 use samara_protocol::geometry::Geometry;
 use samara_protocol::measure::{Limit, RunReport, lower_bound_rounds};
@@ -34,6 +35,9 @@ pub struct Outcome {
     /// Seconds in which nothing was on its way to a device although it was there and wanted something, in the order of
     /// `report.per_device`. Empty in the lab, which cannot see it.
     pub idle_seconds: Vec<f64>,
+    /// How the installs ended, where something is installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installs: Option<InstallReport>,
     /// One sentence for each expectation that failed and each rule that was broken.
     pub failures: Vec<String>,
 }
@@ -91,6 +95,14 @@ pub enum Happening {
     LinkUp,
     /// A device that was away came.
     Joined,
+    /// The rollout was paused.
+    RolloutPaused,
+    /// The rollout goes on.
+    RolloutResumed,
+    /// The rollout was ended.
+    RolloutAborted,
+    /// Devices are told to try again what went wrong.
+    RolloutRetried,
     /// The seeder said for the first time that it may go.
     SafeToLeave,
 }
@@ -105,6 +117,10 @@ impl From<Verb> for Happening {
             Verb::LinkDown => Self::LinkDown,
             Verb::LinkUp => Self::LinkUp,
             Verb::Join => Self::Joined,
+            Verb::RolloutPause => Self::RolloutPaused,
+            Verb::RolloutResume => Self::RolloutResumed,
+            Verb::RolloutAbort => Self::RolloutAborted,
+            Verb::RolloutRetry => Self::RolloutRetried,
         }
     }
 }
@@ -116,7 +132,7 @@ pub struct Mark {
     pub seconds: f64,
     /// What happened.
     pub event: Happening,
-    /// Names of devices, or `seeder`.
+    /// Names of devices, `seeder`, or `rollout`.
     pub who: Vec<String>,
 }
 
@@ -127,7 +143,9 @@ impl Mark {
             Party::Seeder => SEEDER.to_owned(),
             Party::Device(device) => device_name(*device),
         };
-        Self { seconds, event: event.verb.into(), who: event.who.iter().map(name).collect() }
+        let rollout = event.verb.is_of_rollout().then(|| ROLLOUT.to_owned());
+        let who = event.who.iter().map(name).chain(rollout).collect();
+        Self { seconds, event: event.verb.into(), who }
     }
 
     /// The seeder may go.
@@ -150,6 +168,8 @@ pub fn listed<S: AsRef<str>>(names: &[S]) -> String {
 
 /// What the seeder is called beside the devices.
 pub const SEEDER: &str = "seeder";
+/// What the rollout is called beside them.
+pub const ROLLOUT: &str = "rollout";
 
 /// A moment of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -164,6 +184,9 @@ pub struct Point {
     pub seeder_bytes: u64,
     /// All bytes on its link so far.
     pub seeder_wire_bytes: u64,
+    /// Devices that have committed the release; only where something is installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub committed: Option<usize>,
 }
 
 impl Outcome {
@@ -195,6 +218,7 @@ impl Outcome {
             marks: Vec::new(),
             piece_copies: Vec::new(),
             idle_seconds: Vec::new(),
+            installs: None,
             failures: Vec::new(),
         }
     }

@@ -8,7 +8,6 @@ use crate::verdict;
 use crate::world::{Log, Options, Simulated, World};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
-use samara_protocol::measure::RunReport;
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::ops::RangeInclusive;
@@ -57,10 +56,12 @@ pub fn run(
     progress: impl FnMut(f64),
     log: Option<Log<'_>>,
 ) -> anyhow::Result<Done> {
-    let world = World::new(plan, options).with_context(|| format!("the artifact of {}", plan.name))?;
-    let Simulated { report, curve, marks, piece_copies, idle_seconds, mut faults, digest, inputs } =
-        world.run_logged(progress, log);
+    let world = World::new(plan, options).with_context(|| plan.name.clone())?;
+    let simulated = world.run_logged(progress, log);
+    let Simulated { report, curve, marks, piece_copies, idle_seconds, installs, mut faults, digest, inputs } =
+        simulated;
     faults.extend(verdict::failures(&plan.as_simulated(), &report));
+    faults.extend(installs.iter().flat_map(|installs| verdict::install_failures(plan, installs)));
     let network = format!("{}, simulated", plan.links_in_words());
     let outcome = Outcome {
         plan: plan.name.clone(),
@@ -74,6 +75,7 @@ pub fn run(
         marks,
         piece_copies,
         idle_seconds,
+        installs,
         failures: faults,
     };
     Ok(Done { outcome, digest, inputs })
@@ -145,36 +147,48 @@ pub fn cores() -> usize {
 
 /// Several runs of one plan: a row for each seed, the means, and the bounds.
 pub fn table(plan: &Plan, done: &[Done]) -> String {
-    let figures = |report: &RunReport| {
-        [
+    let has_installs = done.iter().any(|done| done.outcome.installs.is_some());
+    let figures = |outcome: &Outcome| {
+        let report = &outcome.report;
+        let mut figures = vec![
             report.median_device_seconds,
             report.p99_device_seconds,
             report.last_device_seconds,
             report.time_ratio,
             Some(report.seeder_copies),
             Some(report.total_copies),
-        ]
+        ];
+        if has_installs {
+            let installs = outcome.installs.as_ref();
+            figures.push(installs.map(|installs| installs.committed as f64));
+            figures.push(installs.and_then(|installs| installs.last_committed_seconds));
+        }
+        figures
     };
-    let row = |name: String, figures: [Option<f64>; 6]| {
-        let cells = figures.map(|f| f.map_or_else(|| format!("{:>10}", "-"), |f| format!("{f:>10.4}")));
-        format!("{name:>8}{}\n", cells.concat())
+    let row = |name: String, figures: &[Option<f64>]| {
+        let cell =
+            |figure: &Option<f64>| figure.map_or_else(|| format!("{:>10}", "-"), |f| format!("{f:>10.4}"));
+        format!("{name:>8}{}\n", figures.iter().map(cell).collect::<String>())
     };
     let network = done.first().map_or("", |done| &done.outcome.network);
-    let heads = ["median s", "p99 s", "last s", "ratio", "seeder", "total"].map(|head| format!("{head:>10}"));
-    let mut table = format!("plan {}, {network}\n\n{:>8}{}\n", plan.name, "seed", heads.concat());
-    let rows: Vec<[Option<f64>; 6]> = done.iter().map(|done| figures(&done.outcome.report)).collect();
+    let heads = ["median s", "p99 s", "last s", "ratio", "seeder", "total", "committed", "its last"];
+    let heads = &heads[..if has_installs { 8 } else { 6 }];
+    let heads: String = heads.iter().map(|head| format!("{head:>10}")).collect();
+    let mut table = format!("plan {}, {network}\n\n{:>8}{heads}\n", plan.name, "seed");
+    let rows: Vec<Vec<Option<f64>>> = done.iter().map(|done| figures(&done.outcome)).collect();
     for (done, figures) in done.iter().zip(&rows) {
-        table += &row(done.outcome.seed.unwrap_or_default().to_string(), *figures);
+        table += &row(done.outcome.seed.unwrap_or_default().to_string(), figures);
     }
     let mean = |column: usize| {
         let known: Option<Vec<f64>> = rows.iter().map(|row| row[column]).collect();
         known.map(|known| known.iter().sum::<f64>() / known.len() as f64)
     };
-    table += &row("mean".into(), std::array::from_fn(mean));
+    let columns = rows.first().map_or(0, Vec::len);
+    table += &row("mean".into(), &(0..columns).map(mean).collect::<Vec<_>>());
     let Oracle { lower_bound_seconds, pipeline_seconds, .. } = Oracle::new(plan);
-    table += &row("bound".into(), [None, None, lower_bound_seconds, Some(1.0), Some(1.0), Some(1.0)]);
+    table += &row("bound".into(), &[None, None, lower_bound_seconds, Some(1.0), Some(1.0), Some(1.0)]);
     if pipeline_seconds.is_some() {
-        table += &row("optimum".into(), [None, None, pipeline_seconds, None, None, None]);
+        table += &row("optimum".into(), &[None, None, pipeline_seconds, None, None, None]);
     }
     table
 }

@@ -1,5 +1,6 @@
 //! Whether a run met its plan: one sentence for each expectation that failed.
 
+use crate::installs::InstallReport;
 use crate::outcome::listed;
 use crate::plan::Plan;
 use samara_protocol::measure::RunReport;
@@ -41,6 +42,20 @@ pub fn failures(plan: &Plan, report: &RunReport) -> Vec<String> {
     let rss = report.peak_rss_bytes_max().map(|bytes| bytes as f64 / MIB);
     limit("the peak memory of a device in MiB", expect.max_rss_mib, rss);
     limit("the join ratio", expect.max_join_ratio, join_ratio(plan, report));
+    failures
+}
+
+/// The expectations of `plan` that its installs fail.
+pub fn install_failures(plan: &Plan, installs: &InstallReport) -> Vec<String> {
+    let mut failures = Vec::new();
+    if let Some(min) = plan.expect.min_committed.filter(|min| installs.committed < *min) {
+        failures
+            .push(format!("{} devices committed the release, expected at least {min}", installs.committed));
+    }
+    if let Some(max) = plan.expect.max_rolled_back.filter(|max| installs.rolled_back > *max) {
+        let rolled_back = installs.rolled_back;
+        failures.push(format!("{rolled_back} devices rolled the release back, expected at most {max}"));
+    }
     failures
 }
 

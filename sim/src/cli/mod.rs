@@ -32,6 +32,7 @@ Examples:
   samara-sim run sim/plans/weak-uplink.toml      rehearse it in virtual time
   samara-sim run sim/plans/churn.toml --seeds 1..20
   samara-sim run sim/plans/churn.toml --report churn.html
+  samara-sim run sim/plans/simulated/bad-release.toml  and what is installed
   samara-sim run sim/plans/churn.toml --trace churn.jsonl
   samara-sim replay churn.jsonl                  make that run again and compare
   samara-sim calibrate --out costs.toml          what work costs on this machine
@@ -88,6 +89,7 @@ enum Command {
   samara-sim run sim/plans/churn.toml --seeds 1..20
   samara-sim run sim/plans/churn.toml --report churn.html
   samara-sim run sim/plans/churn.toml --trace churn.jsonl
+  samara-sim run sim/plans/simulated/bad-release.toml --seeds 1..20
   samara-sim run sim/plans/site-32.toml --cores 2 --json")]
     Run {
         /// The plan, for example sim/plans/smoke.toml.

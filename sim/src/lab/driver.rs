@@ -226,6 +226,8 @@ impl<'a> Driver<'a> {
                 (Verb::LinkDown, Party::Seeder) => self.net.set_seeder_link(false)?,
                 (Verb::LinkUp, Party::Seeder) => self.net.set_seeder_link(true)?,
                 (verb, Party::Device(device)) => self.happen_to(verb, device, start)?,
+                // Plans that change the rollout are refused before.
+                (_, Party::Seeder) => {}
             }
         }
         Ok(())
@@ -234,7 +236,7 @@ impl<'a> Driver<'a> {
     fn happen_to(&mut self, verb: Verb, number: usize, start: Start) -> anyhow::Result<()> {
         let device = &mut self.devices[number];
         match verb {
-            // Plans that cut power are refused before.
+            // Plans that cut power or change the rollout are refused before.
             Verb::Kill | Verb::PowerCut => device.kill(),
             Verb::Leave => device.leave(),
             Verb::Restart => device.start()?,
@@ -246,6 +248,7 @@ impl<'a> Driver<'a> {
                 device.is_linked = verb == Verb::LinkUp;
                 self.net.set_link(number, device.is_linked)?;
             }
+            Verb::RolloutPause | Verb::RolloutResume | Verb::RolloutAbort | Verb::RolloutRetry => {}
         }
         Ok(())
     }
@@ -263,7 +266,7 @@ impl<'a> Driver<'a> {
         let before = self.curve.last().map_or(0, |point| point.seeder_wire_bytes);
         let seeder_wire_bytes = self.net.seeder_wire_bytes().map_or(before, |now| now - self.wire_before);
         let seeder_bytes = self.seeder.sent.total();
-        self.curve.push(Point { seconds, fraction, complete, seeder_bytes, seeder_wire_bytes });
+        self.curve.push(Point { seconds, fraction, complete, seeder_bytes, seeder_wire_bytes, committed: None });
         self.bar.set_position((fraction.min(1.0) * 1000.0) as u64);
     }
 

@@ -124,6 +124,7 @@ pub fn run(plan: &Plan, options: &Options) -> anyhow::Result<Outcome> {
         marks,
         piece_copies: Vec::new(),
         idle_seconds: Vec::new(),
+        installs: None,
         failures,
     })
 }

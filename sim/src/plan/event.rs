@@ -11,7 +11,7 @@ pub struct Event {
     pub after: f64,
     /// What happens.
     pub verb: Verb,
-    /// To whom, in this order.
+    /// To whom, in this order; nobody where it happens to the rollout.
     pub who: Vec<Party>,
 }
 
@@ -34,6 +34,17 @@ pub enum Milestone {
     SafeToLeave,
     /// The seeder's process has ended because an event told it to leave.
     SeederLeft,
+    /// The first device committed the release.
+    FirstCommitted,
+    /// The first device rolled the release back for good.
+    FirstRolledBack,
+}
+
+impl Milestone {
+    /// Whether it comes only where something is installed.
+    fn is_of_install(self) -> bool {
+        matches!(self, Self::FirstCommitted | Self::FirstRolledBack)
+    }
 }
 
 /// What happens.
@@ -54,6 +65,21 @@ pub enum Verb {
     LinkUp,
     /// It was away until now, and starts.
     Join,
+    /// `samara rollout pause`: devices fetch and stage, and no install begins.
+    RolloutPause,
+    /// `samara rollout resume`.
+    RolloutResume,
+    /// `samara rollout abort`: for good; devices that have the release keep it.
+    RolloutAbort,
+    /// `samara rollout retry`: devices on which it went wrong try again.
+    RolloutRetry,
+}
+
+impl Verb {
+    /// Whether it happens to the rollout, and so to nobody in particular.
+    pub fn is_of_rollout(self) -> bool {
+        matches!(self, Self::RolloutPause | Self::RolloutResume | Self::RolloutAbort | Self::RolloutRetry)
+    }
 }
 
 /// One process of the run.
@@ -87,7 +113,7 @@ pub(super) struct EventText {
     after: f64,
     #[serde(rename = "do")]
     verb: Verb,
-    who: WhoText,
+    who: Option<WhoText>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -99,7 +125,7 @@ enum WhoText {
 }
 
 impl EventText {
-    pub(super) fn resolve(self, devices: usize) -> Result<Event, (&'static str, String)> {
+    pub(super) fn resolve(self, devices: usize, installs: bool) -> Result<Event, (&'static str, String)> {
         let moment = match (self.at, self.at_fraction, self.on) {
             (Some(at), None, None) if at >= 0.0 && at.is_finite() => Moment::Seconds(at),
             (Some(at), None, None) => return Err(("at", format!("is {at}, expected seconds"))),
@@ -111,13 +137,19 @@ impl EventText {
         if !(self.after >= 0.0 && self.after.is_finite()) {
             return Err(("after", format!("is {}, expected seconds", self.after)));
         }
-        let who = match self.who {
-            WhoText::Name(name) if name == "seeder" => vec![Party::Seeder],
-            WhoText::Name(name) => {
-                return Err(("who", format!("is {name:?}, expected \"seeder\" or numbers")));
-            }
-            WhoText::One(device) => vec![Party::Device(device)],
-            WhoText::Several(several) => several.into_iter().map(Party::Device).collect(),
+        let needs_install = "expected a table simulated.install: nothing is installed without";
+        if self.verb.is_of_rollout() && !installs {
+            return Err(("do", format!("changes the rollout, {needs_install}")));
+        }
+        if matches!(moment, Moment::On(milestone) if milestone.is_of_install()) && !installs {
+            return Err(("on", format!("waits for an install, {needs_install}")));
+        }
+        let who = self.who.map(WhoText::parties).transpose()?;
+        let who = match (self.verb.is_of_rollout(), who) {
+            (false, Some(who)) => who,
+            (false, None) => return Err(("who", "is missing, expected \"seeder\" or numbers".into())),
+            (true, None) => Vec::new(),
+            (true, Some(_)) => return Err(("who", "expected none: a rollout is the whole site's".into())),
         };
         if let Some(Party::Device(wrong)) =
             who.iter().find(|p| matches!(p, Party::Device(n) if *n >= devices))
@@ -128,5 +160,16 @@ impl EventText {
             return Err(("do", "the seeder is there from the start; expected restart".into()));
         }
         Ok(Event { moment, after: self.after, verb: self.verb, who })
+    }
+}
+
+impl WhoText {
+    fn parties(self) -> Result<Vec<Party>, (&'static str, String)> {
+        match self {
+            Self::Name(name) if name == "seeder" => Ok(vec![Party::Seeder]),
+            Self::Name(name) => Err(("who", format!("is {name:?}, expected \"seeder\" or numbers"))),
+            Self::One(device) => Ok(vec![Party::Device(device)]),
+            Self::Several(several) => Ok(several.into_iter().map(Party::Device).collect()),
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod event;
+mod install;
 mod lie;
 mod link;
 mod network;
@@ -15,6 +16,7 @@ mod simulated;
 mod unit;
 
 pub use event::{Discovery, Event, Milestone, Moment, Party, Verb};
+pub use install::{Install, InstallFault, InstallFaultKind, Lasting};
 pub use lie::{Liars, Lie};
 pub use link::Link;
 pub use network::Network;
@@ -160,6 +162,10 @@ pub struct Expect {
     pub max_rss_mib: Option<f64>,
     /// A late device's time ÷ (artifact ÷ its downlink).
     pub max_join_ratio: Option<f64>,
+    /// Devices that committed the release, at least.
+    pub min_committed: Option<usize>,
+    /// Devices that rolled it back, at most.
+    pub max_rolled_back: Option<usize>,
     /// Whether every device that was not taken away for good must finish.
     #[serde(default = "yes")]
     pub all_living_verified: Option<bool>,
@@ -238,12 +244,13 @@ impl Plan {
             fault,
         };
         plan.check().map_err(|(key, fault)| at(place::line_of(text, key), key, fault))?;
-        plan.check_links().map_err(|(key, fault)| at(place::line_of(text, &key), &key, fault))?;
+        let checked = plan.check_links().and_then(|()| plan.check_install());
+        checked.map_err(|(key, fault)| at(place::line_of(text, &key), &key, fault))?;
         for (index, text_of) in std::mem::take(&mut plan.events).into_iter().enumerate() {
             let line = text[..text_of.span().start.min(text.len())].matches('\n').count() + 1;
             let event = text_of
                 .into_inner()
-                .resolve(plan.devices.count)
+                .resolve(plan.devices.count, plan.install().is_some())
                 .map_err(|(key, fault)| at(Some(line), &format!("events[{index}].{key}"), fault))?;
             plan.happenings.push(event);
         }
@@ -279,6 +286,18 @@ impl Plan {
         self.network.check()?;
         self.check_segments()?;
         self.simulated.iter().try_for_each(|simulated| simulated.check(count))?;
+        let of_installs = [
+            ("expect.min_committed", self.expect.min_committed),
+            ("expect.max_rolled_back", self.expect.max_rolled_back),
+        ];
+        if let Some((key, _)) =
+            of_installs.iter().find(|(_, limit)| limit.is_some() && self.install().is_none())
+        {
+            return Err((
+                key,
+                "is there, expected a table simulated.install: nothing is installed without".into(),
+            ));
+        }
         self.expect.check()
     }
 

@@ -1,6 +1,6 @@
 //! What a plan asks for that only the simulator can do.
 
-use super::{Liars, Lie, Size};
+use super::{Install, Liars, Lie, Size};
 use samara_protocol::geometry::{PIECE_BYTES_MAX, PIECE_BYTES_MIN, REQUEST_BYTES_MAX};
 use serde::Deserialize;
 
@@ -30,6 +30,8 @@ pub struct Simulated {
     pub sharing: Option<Sharing>,
     /// What one request asks for at most; if not given what the daemon asks for, on large sites a whole piece.
     pub request: Option<Size>,
+    /// What devices do with the release once they have it; if not given, nothing.
+    pub install: Option<Install>,
 }
 
 impl Simulated {

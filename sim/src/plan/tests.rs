@@ -202,7 +202,7 @@ fn the_plans_of_this_repository_are_well_formed() {
     );
     assert_eq!(
         names_in(&plans.join("simulated")),
-        "dying-50 equal-50 liars-50 ten-thousand thousand weak-200 weak-50"
+        "bad-release dying-50 equal-50 liars-50 ten-thousand thousand weak-200 weak-50"
     );
 }
 
@@ -240,5 +240,108 @@ fn what_only_the_simulator_can_do_is_checked_as_well() {
     ] {
         let said = with(text).unwrap_err().to_string();
         assert!(said.contains(fault), "{said}");
+    }
+}
+
+/// With something to install.
+fn with_install(text: &str) -> Result<Plan, PlanError> {
+    parse(&format!("{GOOD}[simulated.install]\n{text}\n"))
+}
+
+#[test]
+fn an_install_takes_as_long_as_its_table_says_and_goes_wrong_where_it_says() {
+    let text = "stage = [\"2s\", \"8s\"]\nhooks = [\"pre_check\"]\n[simulated.install.health]\nsoak_seconds = 4\n\
+        [[simulated.install.faults]]\nshare = \"50%\"\nfault = \"health\"\n\
+        [[simulated.install.faults]]\nwho = [3]\nfault = \"retry_later\"\nstep = \"pre_check\"\ntimes = 2\n\
+        [[events]]\non = \"first_rolled_back\"\ndo = \"rollout_pause\"";
+    let plan = with_install(text).unwrap();
+    let install = plan.install().unwrap();
+    let mut rng = samara_protocol::rng::Prng::new(1);
+    let drawn: Vec<u64> = (0..100).map(|_| install.stage.drawn(&mut rng).as_secs()).collect();
+    assert!(
+        drawn.iter().all(|seconds| (2..=8).contains(seconds)) && drawn.contains(&2) && drawn.contains(&7)
+    );
+    // As a Release document that does not say: five minutes of grace.
+    assert_eq!(install.health.map(|health| (health.grace_seconds, health.soak_seconds)), Some((300, 4)));
+    let sick = |seed| install.faults[0].devices(0, 4, seed);
+    assert_eq!((sick(1).len(), sick(1)), (2, sick(1)));
+    assert!((2..20).any(|seed| sick(seed) != sick(1)));
+    assert_eq!(install.faults[1].devices(1, 4, 9), [3].into());
+    assert_eq!(plan.happenings[1].who, []);
+}
+
+#[test]
+fn an_install_that_makes_no_sense_is_named_with_its_line_and_what_would() {
+    let fault = |text: &str| format!("[[simulated.install.faults]]\n{text}");
+    for (text, said) in [
+        ("stage = \"2\"", "expected a time as \"30ms\", or the least and the most as [\"2s\", \"8s\"]"),
+        (
+            "stage = [\"8s\", \"2s\"]",
+            "line 20: `simulated.install.stage` is [8s, 2s], expected the least before",
+        ),
+        ("undo = \"3601s\"", "line 20: `simulated.install.undo` is 3601s, expected at most 3600s"),
+        ("hooks = [\"before\"]", "unknown variant `before`"),
+        ("attempts_max = 0", "line 20: `simulated.install.attempts_max` is 0, expected 1 to 100"),
+        (
+            "[simulated.install.health]\nattempts = 0",
+            "`simulated.install.health.attempts` is 0, expected 1 to 100",
+        ),
+        ("[simulated.install.health]\nchecks = 1", "unknown field `checks`"),
+        ("places = 1", "unknown field `places`"),
+    ] {
+        let error = with_install(text).unwrap_err().to_string();
+        assert!(error.contains(said), "{said:?} is not in {error}");
+    }
+    for (text, said) in [
+        ("fault = \"activate\"", "faults[0].who` expected exactly one of who and share"),
+        ("who = [1]\nshare = \"1%\"\nfault = \"activate\"", "expected exactly one of who and share"),
+        (
+            "who = [4]\nfault = \"activate\"",
+            "line 21: `simulated.install.faults[0].who` names device 4, the last is 3",
+        ),
+        ("who = [1]\nfault = \"activate\"\ntimes = 0", "faults[0].times` is 0, expected at least 1"),
+        (
+            "who = [1]\nfault = \"undo\"",
+            "times` is missing: it would be tried again for longer than a run may last",
+        ),
+        ("who = [1]\nfault = \"hook\"", "faults[0].step` is missing, expected the hook's, as \"pre_check\""),
+        ("who = [1]\nfault = \"hook\"\nstep = \"pre_check\"", "expected one of simulated.install.hooks: []"),
+        ("who = [1]\nfault = \"space\"\nstep = \"pre_check\"", "step` is \"pre_check\", expected none"),
+        ("who = [1]\nfault = \"health\"", "expected a table simulated.install.health beside it"),
+        ("who = [1]\nfault = \"envy\"", "unknown variant `envy`"),
+    ] {
+        let error = with_install(&fault(text)).unwrap_err().to_string();
+        assert!(error.contains(said), "{said:?} is not in {error}");
+    }
+}
+
+#[test]
+fn what_is_about_installs_needs_a_table_of_them() {
+    let needs = "expected a table simulated.install: nothing is installed without";
+    for (text, key) in [
+        ("[[events]]\nat = 1\ndo = \"rollout_pause\"", "line 19: `events[1].do` changes the rollout"),
+        (
+            "[[events]]\non = \"first_committed\"\ndo = \"kill\"\nwho = 1",
+            "`events[1].on` waits for an install",
+        ),
+        ("min_committed = 3", "line 19: `expect.min_committed` is there"),
+    ] {
+        let error = parse(&format!("{GOOD}{text}\n")).unwrap_err().to_string();
+        assert!(error.contains(key) && error.contains(needs), "{error}");
+    }
+    for (text, said) in [
+        (
+            "[[events]]\nat = 1\ndo = \"rollout_pause\"\nwho = 1",
+            "who` expected none: a rollout is the whole site's",
+        ),
+        ("[[events]]\nat = 1\ndo = \"kill\"", "who` is missing, expected \"seeder\" or numbers"),
+        (
+            "restarts_agent = true",
+            "`simulated.install.restarts_agent` is true, expected an artifact of kind \"file\"",
+        ),
+    ] {
+        let tree = GOOD.replace("\"file\"", "\"tree\"");
+        let error = parse(&format!("{tree}[simulated.install]\n{text}\n")).unwrap_err().to_string();
+        assert!(error.contains(said), "{said:?} is not in {error}");
     }
 }

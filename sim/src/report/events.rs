@@ -66,6 +66,10 @@ pub(super) fn words(event: Happening) -> &'static str {
         Happening::LinkDown => "link down",
         Happening::LinkUp => "link up again",
         Happening::Joined => "joined",
+        Happening::RolloutPaused => "paused",
+        Happening::RolloutResumed => "resumed",
+        Happening::RolloutAborted => "aborted",
+        Happening::RolloutRetried => "to be tried again where it went wrong",
         Happening::SafeToLeave => "safe to leave",
     }
 }

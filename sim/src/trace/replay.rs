@@ -217,6 +217,24 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_tells_where_a_release_stands_and_comes_again_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trace.jsonl");
+        let text = SMALL.to_owned() + "[simulated.install]\n[[events]]\nat = 8\ndo = \"rollout_abort\"\n";
+        let plan = Plan::parse(Path::new("x.toml"), &text).unwrap();
+        let options = crate::world::Options::new(5);
+        let mut recorder = Recorder::create(&path, &plan, &options).unwrap();
+        let mut log = |entry: &crate::world::Entry| recorder.record(entry);
+        let done = simulate::run_watched(&plan, &options, Some(&mut log)).unwrap();
+        recorder.finish(done.inputs, done.digest).unwrap();
+        let lines = fs::read_to_string(&path).unwrap();
+        for said in [r#""event":"install","state":"testing""#, r#""state":"committed""#, "rollout_aborted"] {
+            assert!(lines.contains(said), "{said} is not in {lines}");
+        }
+        assert!(matches!(replay(&path).unwrap().verdict, Verdict::Same { .. }));
+    }
+
+    #[test]
     fn the_first_event_that_is_another_one_is_named_with_its_line() {
         let (_dir, path, mut lines) = recorded();
         let now = lines[20].clone();

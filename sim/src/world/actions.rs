@@ -41,7 +41,9 @@ impl World {
             Action::ContentComplete { content } => self.on_complete(peer, content),
             Action::Granted { content, piece, .. } => self.on_granted(peer, content, piece),
             Action::CheckDocument { peer: from, envelope } => self.check_document(peer, from, &envelope),
-            Action::ReadDocument { peer: to, id } => self.read_document(peer, to, Documents::number_of(id)),
+            Action::ReadDocument { peer: to, id } => {
+                self.read_document(peer, to, self.documents.number_of(id))
+            }
             Action::Dial { peer: to, addresses } => self.dial(peer, to, &addresses),
             Action::SafeToLeave(is_safe) => self.on_safe(peer, is_safe),
             // Only people want to know.
@@ -93,6 +95,9 @@ impl World {
             let refused = Input::DocumentRefused { peer: from, id, verdict: Verdict::Violation };
             return self.later(peer, refused);
         };
+        if self.documents.signed(number).is_some() {
+            return self.check_signed(peer, from, number);
+        }
         self.peers[peer as usize].disk.documents.insert(number);
         let held =
             Input::DocumentHeld { offer: self.documents.offer(number), from: Some(from), replaces: None };
@@ -100,17 +105,30 @@ impl World {
         self.open_when_rolled_out(peer);
     }
 
-    fn read_document(&mut self, peer: PeerIndex, to: PeerId, number: u32) {
-        let holds = self.peers[peer as usize].disk.documents.contains(&number);
-        let envelope = holds.then(|| self.documents.envelope(number));
+    fn read_document(&mut self, peer: PeerIndex, to: PeerId, number: Option<u32>) {
+        let held = &self.peers[peer as usize].disk.documents;
+        let number = number.filter(|number| held.contains(number));
+        let envelope = number.map(|number| self.documents.envelope(number));
         self.later(peer, Input::DocumentRead { peer: to, envelope });
     }
 
-    /// The release and its rollout are known: the device takes part in the swarms.
+    /// The release and its rollout are known: the peer takes part in the swarms. Of a device that installs its machine says
+    /// when.
     pub(super) fn open_when_rolled_out(&mut self, peer: PeerIndex) {
+        let this = &self.peers[peer as usize];
+        let is_offered = match &self.installs {
+            None => Documents::is_rolled_out(&this.disk.documents),
+            Some(installs) => this.is_seeder && installs.is_offered(),
+        };
+        if is_offered {
+            self.open_swarms(peer);
+        }
+    }
+
+    pub(super) fn open_swarms(&mut self, peer: PeerIndex) {
         let this = &mut self.peers[peer as usize];
         let Some(process) = &mut this.process else { return };
-        if process.is_open || !Documents::is_rolled_out(&this.disk.documents) {
+        if process.is_open {
             return;
         }
         process.is_open = true;
@@ -129,6 +147,20 @@ impl World {
         if wanted {
             self.seal_when_complete(peer);
         }
+    }
+
+    /// The peer takes part in the swarms no longer.
+    pub(super) fn close_swarms(&mut self, peer: PeerIndex) {
+        let Some(process) = &mut self.peers[peer as usize].process else { return };
+        if std::mem::take(&mut process.is_open) {
+            self.work(peer, self.costs.document_ns, Work::Closed);
+        }
+    }
+
+    pub(super) fn on_closed(&mut self, peer: PeerIndex) {
+        self.peers[peer as usize].keep_stats(&self.contents);
+        let hashes: Vec<ContentHash> = self.contents.iter().map(|content| content.hash).collect();
+        hashes.into_iter().for_each(|content| self.input(peer, Input::SwarmClosed { content }));
     }
 
     fn on_complete(&mut self, peer: PeerIndex, content: ContentHash) {
@@ -155,6 +187,7 @@ impl World {
             // It is on the disk for good before it is installed.
             self.peers[peer as usize].disk.unsynced.clear();
         }
+        self.on_all_sealed(peer);
     }
 
     fn on_safe(&mut self, peer: PeerIndex, is_safe: bool) {

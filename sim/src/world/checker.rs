@@ -22,6 +22,8 @@ pub(super) enum Fault {
     QueueTooLong { peer: PeerIndex, frames: usize },
     /// `bounded-memory`: bytes of one peer that wait to be stored.
     TooMuchToStore { peer: PeerIndex, bytes: u64 },
+    /// A rule of installs.
+    Install { rule: &'static str, peer: PeerIndex, what: String },
     /// `safe-is-safe`: the seeder says it may leave, and a piece is held by too few.
     NotSafe { piece: PieceIndex, holders: usize },
 }
@@ -51,6 +53,7 @@ impl fmt::Display for Fault {
             Self::TooMuchToStore { peer, bytes } => {
                 write!(f, "bounded-memory: peer {peer} holds {bytes} bytes of one peer that are not stored")
             }
+            Self::Install { rule, peer, what } => write!(f, "{rule}: peer {peer} {what}"),
             Self::NotSafe { piece, holders } => {
                 write!(f, "safe-is-safe: safe to leave while {holders} devices hold piece {}", piece.0)
             }

@@ -51,6 +51,7 @@ impl World {
             complete,
             seeder_bytes,
             seeder_wire_bytes: wire + self.seeder_control_bytes,
+            committed: self.installs.as_ref().map(|installs| installs.committed()),
         };
         self.curve.push(point, self.now);
     }

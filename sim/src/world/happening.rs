@@ -28,6 +28,10 @@ pub(super) const SITE: SiteId = SiteId([1; 16]);
 impl World {
     pub(super) fn on_plan(&mut self, event: &plan::Event) {
         self.record.marks.push(Mark::of(event, self.second()));
+        if event.verb.is_of_rollout() {
+            self.trace.planned(self.now, self.seeder(), event.verb);
+            return self.change_rollout(event.verb);
+        }
         for party in &event.who {
             let peer = match party {
                 Party::Seeder => self.seeder(),
@@ -50,6 +54,8 @@ impl World {
                 }
                 Verb::LinkDown => self.set_link(peer, false),
                 Verb::LinkUp => self.set_link(peer, true),
+                // It happens to nobody in particular.
+                Verb::RolloutPause | Verb::RolloutResume | Verb::RolloutAbort | Verb::RolloutRetry => {}
             }
         }
     }
@@ -97,6 +103,7 @@ impl World {
             is_open: false,
             clock: Clock::drawn(&mut self.rng),
             disk_free_at: self.now,
+            agent: None,
         };
         self.peers[peer as usize].process = Some(Box::new(process));
         self.take_documents(peer);
@@ -105,6 +112,7 @@ impl World {
             self.agenda.push(self.now.plus(LEDGER_NANOS), Event::WriteLedger { life });
         }
         self.open_when_rolled_out(peer);
+        self.begin_agent(peer);
         self.begin_flood(peer, life);
         if self.plan.network.discovery == plan::Discovery::Mdns {
             let wait = self.rng.below(DISCOVERY_NANOS as usize) as u64;
@@ -126,7 +134,7 @@ impl World {
     /// What the state on disk holds is offered again; the seeder has its directory.
     fn take_documents(&mut self, peer: PeerIndex) {
         if self.peers[peer as usize].is_seeder {
-            self.peers[peer as usize].disk.documents = self.documents.numbers().collect();
+            self.peers[peer as usize].disk.documents = self.documents.current().collect();
         }
         let held: Vec<u32> = self.peers[peer as usize].disk.documents.iter().copied().collect();
         for number in held {
@@ -159,7 +167,8 @@ impl World {
     }
 
     /// A process ends: with a word to its neighbours, or by SIGKILL (the kernel closes its connections then).
-    fn end(&mut self, peer: PeerIndex, in_order: bool) {
+    pub(super) fn end(&mut self, peer: PeerIndex, in_order: bool) {
+        self.cut_install(peer, in_order);
         if in_order {
             self.write_ledger();
         }
@@ -168,14 +177,8 @@ impl World {
         this.is_started = false;
         self.record.on_not_wanting(peer, self.now);
         let this = &mut self.peers[peer as usize];
+        this.keep_stats(&self.contents);
         let Some(process) = this.process.take() else { return };
-        let swarms = self.contents.iter().filter_map(|content| process.mesh.swarm_stats(&content.hash));
-        for stats in swarms {
-            let this = &mut self.peers[peer as usize];
-            this.sent_before += stats.sent_bytes;
-            this.repaired_before += stats.repair_bytes;
-            this.received.duplicate += stats.duplicate_bytes;
-        }
         // Pieces that are not whole are begun anew.
         let parts: u64 =
             process.parts.values().map(|groups| u64::from(groups.count_ones()) * GROUP_BYTES).sum();

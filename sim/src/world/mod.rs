@@ -16,6 +16,7 @@ mod cost;
 mod curve;
 mod documents;
 mod happening;
+mod install;
 mod lies;
 mod network;
 mod outcome;
@@ -28,7 +29,9 @@ mod trace;
 mod transfer;
 
 pub use cost::Costs;
+pub use install::SignError;
 pub use outcome::Simulated;
+pub use site::SiteError;
 pub use trace::{Entry, Log, What};
 
 use crate::plan::{Milestone, Plan, Schedule};
@@ -40,6 +43,7 @@ use clock::Nanos;
 use connections::{Cargo, Connection, Side};
 use curve::Curve;
 use documents::Documents;
+use install::{Ended, Installs};
 use network::{FlowId, Network};
 use peer::{ConnectionId, Peer, PeerIndex};
 use processor::Processors;
@@ -101,6 +105,7 @@ enum Event {
     Worked(Job),
     WriteLedger { life: u32 },
     Flood { peer: PeerIndex, life: u32 },
+    Install { peer: PeerIndex, life: u32, ended: Ended },
 }
 
 /// What a processor does for a peer.
@@ -115,6 +120,7 @@ enum Work {
     Verified { ticket: Ticket },
     Written { ticket: Ticket },
     Sealed,
+    Closed,
     Input(Input),
 }
 
@@ -157,6 +163,8 @@ pub struct World {
     refused: BTreeMap<(PeerIndex, PeerIndex), Nanos>,
     contents: Vec<Content>,
     documents: Documents,
+    /// What devices do with the release; `None`: they only fetch it.
+    installs: Option<Box<Installs>>,
     schedule: Schedule,
     /// Of all machines.
     limits: Limits,
@@ -258,6 +266,7 @@ impl World {
             Event::Worked(job) => self.on_worked(job),
             Event::WriteLedger { life } => self.on_write_ledger(life),
             Event::Flood { peer, life } => self.on_flood(peer, life),
+            Event::Install { peer, life, ended } => self.on_install(peer, life, ended),
         }
     }
 
@@ -270,6 +279,7 @@ impl World {
             Work::Verified { ticket } => self.on_verified(peer, ticket),
             Work::Written { ticket } => self.on_written(peer, ticket),
             Work::Sealed => self.on_sealed(peer),
+            Work::Closed => self.on_closed(peer),
             Work::Input(input) => self.input(peer, input),
         }
     }

@@ -1,6 +1,7 @@
 //! The end of a run, and its report.
 
 use super::World;
+use crate::installs::InstallReport;
 use crate::outcome::{Mark, Point};
 use crate::plan::device_name;
 use samara_protocol::measure::{DeviceReport, Run, RunReport};
@@ -19,6 +20,8 @@ pub struct Simulated {
     pub piece_copies: Vec<f64>,
     /// Seconds in which a device waited and nothing was on its way to it, in the order of the report.
     pub idle_seconds: Vec<f64>,
+    /// How the installs ended, where something is installed.
+    pub installs: Option<InstallReport>,
     /// One sentence for each rule that was broken, and each event of the plan that never came.
     pub faults: Vec<String>,
     /// Equal for equal runs: a digest over everything that happened.
@@ -32,12 +35,18 @@ impl World {
         self.now > self.begin
             && self.expected().all(|device| self.peers[device].verified.is_some())
             && self.schedule.pending().next().is_none()
+            && self.have_installs_settled(self.honest())
     }
 
-    /// The devices that must finish: living and honest.
+    /// The devices that must finish: those that want the artifact.
     fn expected(&self) -> impl Iterator<Item = usize> {
-        let must = |device: &usize| self.peers[*device].is_living() && self.peers[*device].lie.is_none();
-        (0..self.plan.devices.count).filter(must)
+        self.honest().filter(|device| !self.does_without(*device))
+    }
+
+    /// Those that live and do no harm.
+    fn honest(&self) -> impl Iterator<Item = usize> + Clone {
+        let is_honest = |device: &usize| self.peers[*device].is_living() && self.peers[*device].lie.is_none();
+        (0..self.plan.devices.count).filter(is_honest)
     }
 
     /// Artifact bytes that the seeder sent in all its lives, and those of them that were repair.
@@ -62,7 +71,10 @@ impl World {
         faults.extend(
             pending.map(|e| format!("an event of the plan never came: {:?} ({:?})", e.verb, e.moment)),
         );
-        let expected: Vec<usize> = self.expected().collect();
+        let (expected, honest): (Vec<usize>, Vec<usize>) =
+            (self.expected().collect(), self.honest().collect());
+        faults.extend(self.install_faults(&honest));
+        let installs = self.install_report(&honest);
         let idle_seconds =
             expected.iter().map(|device| self.record.idle_seconds(*device, self.now)).collect();
         let duplicate_bytes = expected.iter().map(|device| self.duplicate_bytes(*device)).sum();
@@ -79,6 +91,7 @@ impl World {
         });
         Simulated {
             report,
+            installs,
             faults,
             digest: self.trace.digest(),
             inputs: self.trace.inputs(),

@@ -1,6 +1,8 @@
 //! One peer: what it is, what its disk holds, and its process while it runs.
 
+use super::Content;
 use super::clock::{Clock, Nanos};
+use super::install::Agent;
 use super::network::LinkId;
 use crate::plan::Lie;
 use samara_protocol::geometry::{PieceIndex, PieceRange};
@@ -111,6 +113,8 @@ pub(super) struct Process {
     pub(super) clock: Clock,
     /// The disk is busy with earlier writes until then.
     pub(super) disk_free_at: Nanos,
+    /// Of a device that installs.
+    pub(super) agent: Option<Box<Agent>>,
 }
 
 /// Artifact bytes that a device received.
@@ -140,7 +144,7 @@ pub(super) struct Peer {
     pub(super) joined: Option<Nanos>,
     pub(super) verified: Option<Nanos>,
     pub(super) received: Received,
-    /// What earlier lives of the process sent and repaired.
+    /// What earlier lives of the process, and swarms that were closed, sent and repaired.
     pub(super) sent_before: u64,
     pub(super) repaired_before: u64,
 }
@@ -149,6 +153,16 @@ impl Peer {
     /// Whether its neighbours may not know yet that it lost power, and what with it.
     pub(super) fn is_unknown(&self, now: Nanos) -> bool {
         self.power_cut.is_some_and(|at| now < at.plus(SILENCE_NANOS))
+    }
+
+    /// Counts what its swarms did before they are closed.
+    pub(super) fn keep_stats(&mut self, contents: &[Content]) {
+        let Some(process) = &self.process else { return };
+        for stats in contents.iter().filter_map(|content| process.mesh.swarm_stats(&content.hash)) {
+            self.sent_before += stats.sent_bytes;
+            self.repaired_before += stats.repair_bytes;
+            self.received.duplicate += stats.duplicate_bytes;
+        }
     }
 
     /// Whether the device is one of those that must finish.

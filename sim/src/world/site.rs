@@ -7,6 +7,7 @@ use super::checker::{Bounds, Checker};
 use super::clock::Nanos;
 use super::curve::Curve;
 use super::documents::Documents;
+use super::install::{Installs, SignError};
 use super::network::Network;
 use super::peer::{Disk, Peer, PeerIndex, Received, peer_id};
 use super::processor::Processors;
@@ -31,9 +32,20 @@ const ACCESS_SALT: u64 = 0x6c69_6e6b_0000_0000;
 /// Bytes of one entry of a tree's file list.
 const LIST_ENTRY_BYTES: u64 = 110;
 
+/// Why there is no world for a plan.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// Its artifact has no shape.
+    #[error("the artifact: {0}")]
+    Artifact(#[from] GeometryError),
+    /// Its documents make no sense.
+    #[error("the documents: {0}")]
+    Documents(#[from] SignError),
+}
+
 impl World {
     /// A world in which nothing has happened yet.
-    pub fn new(plan: &Plan, options: &Options) -> Result<Self, GeometryError> {
+    pub fn new(plan: &Plan, options: &Options) -> Result<Self, SiteError> {
         let count = plan.devices.count;
         let mut rng = Prng::new(options.seed);
         let simulated = plan.simulated.clone().unwrap_or_default();
@@ -47,6 +59,9 @@ impl World {
         let enrollments = if count <= ENROLLED_DEVICES_MAX { count as u32 } else { 0 };
         let present = plan.present();
         let pieces = contents.last().map_or(0, |content| content.geometry.pieces());
+        let signed = Installs::new(plan, &contents, options.seed)?;
+        let documents =
+            Documents::new(enrollments, signed.as_ref().map(|(_, [release, rollout])| [release, rollout]));
         let trace = Trace::new(Nanos::from_seconds(plan.settle), count, &contents);
         let mut world = Self {
             plan: plan.clone(),
@@ -70,7 +85,8 @@ impl World {
             dialling: BTreeSet::new(),
             refused: BTreeMap::new(),
             contents,
-            documents: Documents::new(enrollments),
+            documents,
+            installs: signed.map(|(installs, _)| Box::new(installs)),
             schedule: Schedule::new(&plan.happenings),
             checker: Checker::new(Bounds {
                 frames_per_peer: limits.serve_queue_max + limits.serve_active_per_peer,

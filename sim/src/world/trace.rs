@@ -7,6 +7,7 @@ use super::{Content, World};
 use crate::outcome::{Happening, SEEDER};
 use crate::plan::{Verb, device_name};
 use samara_protocol::id::ContentHash;
+use samara_protocol::install::State;
 use samara_protocol::mesh::{Action, Input, StoreFault};
 use serde::Serialize;
 use std::hash::{Hash, Hasher};
@@ -75,6 +76,14 @@ pub enum What {
     WrongBytes,
     /// It has the whole verified artifact.
     Complete,
+    /// The release stands somewhere else on it.
+    Install {
+        /// Where.
+        state: State,
+        /// Why, where something is wrong.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        why: String,
+    },
     /// It says whether the seeder may go.
     Safe {
         /// It may.
@@ -167,6 +176,13 @@ impl Trace {
 
     pub(super) fn complete(&mut self, now: Nanos, peer: PeerIndex) {
         self.push(now, peer, What::Complete);
+    }
+
+    pub(super) fn install(&mut self, now: Nanos, peer: PeerIndex, state: State, why: String) {
+        self.digest.write_u64(now.0);
+        self.digest.write_u32(peer);
+        state.hash(&mut self.digest);
+        self.push(now, peer, What::Install { state, why });
     }
 
     fn push(&mut self, now: Nanos, peer: PeerIndex, what: What) {

@@ -1,6 +1,7 @@
 //! Whole runs, small ones: what a plan does to a site, and what must hold all the same.
 
 mod drawn;
+mod installs;
 
 use super::*;
 use std::path::Path;
