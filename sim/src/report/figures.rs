@@ -3,7 +3,7 @@
 use super::chart::{Axis, Dot, Layer, Plot};
 use super::number::{bytes, counted, percent, seconds};
 use super::palette::Ink;
-use super::{View, events, series};
+use super::{View, events, installs, series};
 use crate::outcome::Oracle;
 use crate::plan::Rate;
 
@@ -78,6 +78,14 @@ fn over_time(view: View<'_>) -> Figure {
         (Ink::First, Key::Line, "devices that are complete".into()),
         (Ink::Second, Key::Area, "bytes that the devices hold".into()),
     ];
+    let installed = view.outcome.installs.as_ref().map(|installs| Layer::Line {
+        dots: installs::committed(installs, series::end_of(view.outcome)),
+        ink: Ink::Third,
+        width: 3,
+    });
+    if installed.is_some() {
+        legend.push((Ink::Third, Key::Line, "devices that have committed the release".into()));
+    }
     legend.extend(bound_legend);
     legend.extend(marks_key(view));
     let half = report.median_device_seconds;
@@ -93,7 +101,10 @@ fn over_time(view: View<'_>) -> Figure {
             x: time_axis(end),
             y: Axis::of("%", 100.0),
             layers: [vec![held], bound_layers, events::layers(&view.outcome.marks).collect(), vec![complete]]
-                .concat(),
+                .into_iter()
+                .flatten()
+                .chain(installed)
+                .collect(),
         },
         legend,
     }

@@ -1,14 +1,15 @@
 //! A run in plain words: the sentences that stand first, on the page and in the terminal.
 
-use super::View;
 use super::number::{bytes, counted, percent, ratio, seconds};
+use super::{View, installs};
 use crate::outcome::Oracle;
 use samara_protocol::measure::Limit;
 
 /// What came of it, how good that is, and what it cost; a sentence or two each.
 pub(super) fn sentences(view: View<'_>) -> Vec<String> {
     let came_of = came_of(view).map(|said| said + &not_counted(view));
-    [came_of, Some(how_good(view)), pipeline(&view.outcome.oracle), Some(cost(view))]
+    let installed = view.outcome.installs.as_ref().map(installs::sentence);
+    [came_of, installed, Some(how_good(view)), pipeline(&view.outcome.oracle), Some(cost(view))]
         .into_iter()
         .flatten()
         .collect()
@@ -41,10 +42,14 @@ fn came_of(view: View<'_>) -> Option<String> {
 
 /// Devices of the plan that the report leaves out.
 fn not_counted(view: View<'_>) -> String {
+    let lies = match view.outcome.installs {
+        Some(_) => ["it lies, or it does without the release", "they lie, or do without the release"],
+        None => ["or it lies", "or they lie"],
+    };
     match view.plan.devices.count.saturating_sub(view.outcome.report.devices) {
         0 => String::new(),
-        1 => " One more does not count: the plan takes it away for good, or it lies.".into(),
-        more => format!(" {more} more do not count: the plan takes them away for good, or they lie."),
+        1 => format!(" One more does not count: the plan takes it away for good, {}.", lies[0]),
+        more => format!(" {more} more do not count: the plan takes them away for good, {}.", lies[1]),
     }
 }
 

@@ -11,6 +11,7 @@ mod events;
 mod figures;
 mod frame;
 mod headline;
+mod installs;
 mod number;
 
 mod palette;

@@ -17,6 +17,8 @@ pub(super) enum Ink {
     First,
     /// What stands beside it; bytes from other devices.
     Second,
+    /// What comes of both: releases in place.
+    Third,
     /// Bounds; lines of it are dashed.
     Bound,
     /// Faults and events.
@@ -24,11 +26,12 @@ pub(super) enum Ink {
 }
 
 /// Each with its name in the style sheet, light and dark.
-const INKS: [(Ink, &str, [u8; 3], [u8; 3]); 6] = [
+const INKS: [(Ink, &str, [u8; 3], [u8; 3]); 7] = [
     (Ink::Text, "text", [0x3d, 0x45, 0x50], [0xc3, 0xca, 0xd4]),
     (Ink::Grid, "grid", [0xe1, 0xe4, 0xe8], [0x36, 0x3d, 0x47]),
     (Ink::First, "first", [0x1f, 0x6f, 0xc4], [0x6a, 0xb0, 0xf5]),
     (Ink::Second, "second", [0xd0, 0x6b, 0x0b], [0xf0, 0xa1, 0x4e]),
+    (Ink::Third, "third", [0x1a, 0x7f, 0x4b], [0x5f, 0xcf, 0x93]),
     (Ink::Bound, "bound", [0x6a, 0x73, 0x7d], [0x9a, 0xa4, 0xb1]),
     (Ink::Event, "event", [0xb4, 0x2d, 0x46], [0xf0, 0x7c, 0x92]),
 ];

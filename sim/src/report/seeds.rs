@@ -20,7 +20,10 @@ pub fn page(plan: &Plan, outcomes: &[&Outcome]) -> anyhow::Result<String> {
     let slowest = outcomes.iter().max_by(|a, b| last(a).total_cmp(&last(b)));
     let Some((first, slowest)) = outcomes.first().zip(slowest) else { anyhow::bail!("no run, no report") };
     let rows: Vec<Vec<String>> = outcomes.iter().take(SHOWN_MAX).map(|outcome| row(outcome)).collect();
+    let has_installs = first.installs.is_some();
     let heads = ["seed", "complete", "median", "last device", "time ratio", "seeder copies", "total copies"];
+    let of_installs = ["committed", "rolled back", "last committed"];
+    let heads = [&heads[..], &of_installs[..if has_installs { of_installs.len() } else { 0 }]].concat();
     let left_off = outcomes.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0);
     let body = maud::html! {
         (frame::head(&plan.name, &plan.about, "Simulated runs", outcomes))
@@ -42,7 +45,11 @@ pub fn page(plan: &Plan, outcomes: &[&Outcome]) -> anyhow::Result<String> {
 fn row(outcome: &Outcome) -> Vec<String> {
     let report = &outcome.report;
     let known = |value: Option<f64>, show: fn(f64) -> String| value.map_or_else(|| "–".into(), show);
-    vec![
+    let installs = outcome.installs.iter().flat_map(|installs| {
+        let last = known(installs.last_committed_seconds, seconds);
+        [format!("{} of {}", installs.committed, installs.devices), installs.rolled_back.to_string(), last]
+    });
+    let figures = [
         outcome.seed.unwrap_or_default().to_string(),
         format!("{} of {}", report.verified, report.devices),
         known(report.median_device_seconds, seconds),
@@ -50,7 +57,8 @@ fn row(outcome: &Outcome) -> Vec<String> {
         known(report.time_ratio, ratio),
         ratio(report.seeder_copies),
         ratio(report.total_copies),
-    ]
+    ];
+    figures.into_iter().chain(installs).collect()
 }
 
 fn sentences(outcomes: &[&Outcome]) -> Vec<String> {

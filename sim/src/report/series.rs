@@ -29,13 +29,18 @@ fn completions(report: &RunReport) -> Vec<f64> {
 pub(super) fn end_of(outcome: &Outcome) -> f64 {
     let last = completions(&outcome.report).last().copied().unwrap_or(0.0);
     let curve = outcome.curve.last().map_or(0.0, |point| point.seconds);
-    last.max(curve)
+    let installed = outcome.installs.as_ref().and_then(|installs| installs.last_committed_seconds);
+    last.max(curve).max(installed.unwrap_or(0.0))
 }
 
 /// Percent of the devices that are complete, in steps, until `end`.
 pub(super) fn complete(report: &RunReport, end: f64) -> Vec<Dot> {
-    let times = completions(report);
-    let share = |count: usize| count as f64 * 100.0 / report.devices.max(1) as f64;
+    steps(&completions(report), report.devices, end)
+}
+
+/// Percent of so many devices to which something happened at these times, ascending, in steps, until `end`.
+pub(super) fn steps(times: &[f64], devices: usize, end: f64) -> Vec<Dot> {
+    let share = |count: usize| count as f64 * 100.0 / devices.max(1) as f64;
     let stride = times.len().div_ceil(STEPS_MAX).max(1);
     let mut dots = vec![(0.0, 0.0)];
     let mut before = 0;

@@ -1,7 +1,7 @@
 //! The page of one run, simulated or in the lab.
 
 use super::number::{bytes, percent, ratio, seconds};
-use super::{View, figures, frame, headline, slowest};
+use super::{View, figures, frame, headline, installs, slowest};
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use maud::{Markup, html};
@@ -19,6 +19,7 @@ pub fn page(plan: &Plan, outcome: &Outcome) -> anyhow::Result<String> {
         (frame::tiles(&tiles(outcome)))
         (frame::failures(&[outcome], 1))
         (frame::figures(&figures::all(view))?)
+        (installed(outcome))
         (slow(view))
         (frame::events(&outcome.marks))
         (devices(outcome))
@@ -39,8 +40,12 @@ pub(super) fn kind(outcome: &Outcome) -> &'static str {
 fn tiles(outcome: &Outcome) -> Vec<(&'static str, String)> {
     let report = &outcome.report;
     let known = |value: Option<f64>, show: fn(f64) -> String| value.map_or_else(|| "–".into(), show);
-    vec![
-        ("complete", format!("{} / {}", report.verified, report.devices)),
+    let installed = outcome.installs.iter().flat_map(|installs| {
+        let last = known(installs.last_committed_seconds, seconds);
+        [("committed", format!("{} / {}", installs.committed, installs.devices)), ("last committed", last)]
+    });
+    let complete = ("complete", format!("{} / {}", report.verified, report.devices));
+    let rest = vec![
         ("last device", known(report.last_device_seconds, seconds)),
         ("lower bound", known(outcome.oracle.lower_bound_seconds, seconds)),
         ("time ratio", known(report.time_ratio, ratio)),
@@ -48,7 +53,21 @@ fn tiles(outcome: &Outcome) -> Vec<(&'static str, String)> {
         ("with headers", known(report.seeder_wire_copies, ratio)),
         ("from devices", percent(report.peer_share)),
         ("artifact", bytes(report.artifact_bytes)),
-    ]
+    ];
+    [complete].into_iter().chain(installed).chain(rest).collect()
+}
+
+fn installed(outcome: &Outcome) -> Markup {
+    let rows = outcome.installs.as_ref().map(installs::rows).unwrap_or_default();
+    let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
+    html! {
+        @if !rows.is_empty() {
+            section {
+                h2 { "How the installs ended" }
+                (frame::table(&["state", "devices", "which", "why"], &rows))
+            }
+        }
+    }
 }
 
 fn slow(view: View<'_>) -> Markup {

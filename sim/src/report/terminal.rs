@@ -1,6 +1,6 @@
 //! A run as text for a terminal of 80 columns: what came of it in words, the numbers, the slowest devices.
 
-use super::{View, headline, slowest};
+use super::{View, headline, installs, slowest};
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 
@@ -17,6 +17,9 @@ pub fn summary(plan: &Plan, outcome: &Outcome) -> String {
     }
     text += "\n";
     text += &outcome.report.table();
+    for line in view.outcome.installs.iter().flat_map(installs::text) {
+        text += &wrapped(&line, "");
+    }
     let slowest = slowest::slowest(view, SLOW_MAX);
     if !slowest.is_empty() {
         text += "\nwhat held the slowest\n";

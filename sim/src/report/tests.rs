@@ -153,3 +153,49 @@ fn a_summary_fits_eighty_columns_and_names_the_best_that_is_possible() {
     assert!(summary.contains("No schedule can be faster than 8.39 s"), "{summary}");
     assert!(summary.contains("\nwhat held the slowest\n  d4: "), "{summary}");
 }
+
+/// Two of six do not take to what is installed, and one has no room for it.
+const INSTALL: &str = "about = \"x\"\ntimeout = 60\nsettle = 1\n[devices]\ncount = 6\nup = \"80mbit\"\ndown = \"80mbit\"\n\
+    [seeder]\nup = \"20mbit\"\n[artifact]\nkind = \"file\"\nbytes = \"2MiB\"\n\
+    [simulated.install]\nstage = \"2s\"\n[simulated.install.health]\ngrace_seconds = 0\n\
+    [[simulated.install.faults]]\nwho = [1, 2]\nfault = \"health\"\n\
+    [[simulated.install.faults]]\nwho = [3]\nfault = \"space\"\n[expect]\nmin_committed = 4\n";
+
+#[test]
+fn a_run_that_installs_says_so_in_the_terminal_on_its_page_and_in_json() {
+    let plan = plan(INSTALL);
+    let outcome = run(&plan, 1);
+    let sentence = "3 of 6 devices committed the release, half of them after ";
+    let (page, summary) = (page(&plan, &outcome).unwrap(), summary(&plan, &outcome));
+    for said in [
+        "devices that have committed the release",
+        "How the installs ended",
+        "check works: it fails",
+        sentence,
+    ] {
+        assert!(page.contains(said), "{said} is not in {page}");
+    }
+    for said in [
+        "committed                 3 of 6",
+        "2 rolled back (check works: it fails): d1, d2",
+        "1 rejected (it needs ",
+    ] {
+        assert!(summary.contains(said), "{said} is not in {summary}");
+    }
+    assert!(summary.lines().skip(1).all(|line| line.chars().count() <= 80), "{summary}");
+    let json = serde_json::to_value(&outcome).unwrap();
+    assert_eq!((&json["installs"]["committed"], &json["installs"]["rolled_back"]), (&3.into(), &2.into()));
+    assert_eq!(json["curve"].as_array().unwrap().last().unwrap()["committed"], 3);
+    assert_eq!(outcome.failures, ["3 devices committed the release, expected at least 4"]);
+    let seeds = seeds_page(&plan, &[&outcome, &run(&plan, 2)]).unwrap();
+    assert!(seeds.contains("last committed") && seeds.contains("3 of 6"), "{seeds}");
+}
+
+#[test]
+fn a_run_that_installs_nothing_says_nothing_of_installs() {
+    let plan = plan(CHURN);
+    let outcome = run(&plan, 3);
+    let json = serde_json::to_string(&outcome).unwrap();
+    let all = json + &page(&plan, &outcome).unwrap() + &summary(&plan, &outcome);
+    assert!(!all.contains("install") && !all.contains("committed"), "{all}");
+}
