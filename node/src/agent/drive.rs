@@ -97,7 +97,7 @@ impl Agent {
         // What the device itself rejected stays, with its reason, as long as it is wanted.
         let is_over = |(id, work): &(&DocumentId, &Work)| match work.state() {
             State::Rejected => self.aside.contains_key(id),
-            state => state.is_terminal() && !state.is_in_place(),
+            state => work.machine.has_ended() && !state.is_in_place(),
         };
         let over: Vec<_> = self.work.iter().filter(is_over).map(|(id, _)| *id).collect();
         for id in over {

@@ -11,6 +11,12 @@ impl Install {
         self.state
     }
 
+    /// Whether it has come to its end, and that is durable: a machine that is thrown away before leaves the journal in the
+    /// middle of an install, and a release that went bad would be tried again.
+    pub fn has_ended(&self) -> bool {
+        self.state.is_terminal() && self.pending.is_none()
+    }
+
     /// What went wrong last, of this install.
     pub fn fault(&self) -> Option<&Fault> {
         self.fault.as_ref()

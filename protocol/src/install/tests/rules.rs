@@ -120,6 +120,28 @@ fn nothing_is_done_before_its_record_is_durable() {
     assert_eq!(machine.poll_step(), Some(hook(HookStep::PreInstall)));
 }
 
+// S2
+#[test]
+fn a_release_has_not_ended_before_that_is_durable() {
+    // A driver threw a machine away while the disk did not take its last record: nothing was remembered of the roll back,
+    // and the bad release was installed once more.
+    let mut story = Story::at(State::Activating);
+    let step = story.machine.poll_step().unwrap();
+    story.tell(Input::Ran(step, Outcome::Failed(fault())));
+    let mut last = None;
+    while last.is_none() {
+        match story.machine.poll_step() {
+            Some(step) => story.machine.handle(story.now, Input::Ran(step, Outcome::Done)),
+            None => last = story.machine.poll_action(),
+        }
+    }
+    let Some(Action::Record { id, record }) = last else { panic!("{last:?}") };
+    assert_eq!((record.state, record.is_bad()), (State::RolledBack, true));
+    assert_eq!((story.machine.state(), story.machine.has_ended()), (State::RolledBack, false));
+    story.machine.handle(story.now, Input::Persisted(id));
+    assert!(story.machine.has_ended());
+}
+
 // S3
 #[test]
 fn what_fails_after_the_install_began_is_undone_in_reverse_order_and_remembered() {

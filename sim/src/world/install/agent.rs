@@ -120,7 +120,7 @@ impl Agent {
         let wanted = matches!(self.decision, Some(Decision::Install { .. } | Decision::Prepare { .. }));
         let is_over = self.drop_if(|state| match state {
             State::Rejected => !wanted,
-            state => state.is_terminal() && !state.is_in_place(),
+            state => !state.is_in_place(),
         });
         // It may be wanted again since.
         self.is_stale |= is_over && wanted;
@@ -128,7 +128,8 @@ impl Agent {
     }
 
     fn drop_if(&mut self, is_over: impl Fn(State) -> bool) -> bool {
-        let is_over = self.writing.is_empty() && self.state().is_some_and(is_over);
+        let ended = self.machine.as_ref().filter(|machine| machine.has_ended());
+        let is_over = ended.is_some_and(|machine| is_over(machine.state()));
         if is_over {
             self.machine = None;
             self.is_sealed = false;
