@@ -266,7 +266,14 @@ impl<'a> Driver<'a> {
         let before = self.curve.last().map_or(0, |point| point.seeder_wire_bytes);
         let seeder_wire_bytes = self.net.seeder_wire_bytes().map_or(before, |now| now - self.wire_before);
         let seeder_bytes = self.seeder.sent.total();
-        self.curve.push(Point { seconds, fraction, complete, seeder_bytes, seeder_wire_bytes, committed: None });
+        self.curve.push(Point {
+            seconds,
+            fraction,
+            complete,
+            seeder_bytes,
+            seeder_wire_bytes,
+            committed: None,
+        });
         self.bar.set_position((fraction.min(1.0) * 1000.0) as u64);
     }
 

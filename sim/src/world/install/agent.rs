@@ -3,7 +3,7 @@
 use super::device::{Device, There};
 use super::operator::DESTINATION;
 use samara_protocol::id::DocumentId;
-use samara_protocol::install::{Found, Input, Install, Plan, Record, RecordId, State, Step, Verdict};
+use samara_protocol::install::{Ended, Found, Input, Install, Plan, Record, RecordId, State, Step, Verdict};
 use samara_protocol::rollout::{Decision, Facts, SiteDocuments};
 use samara_protocol::time::Timestamp;
 use samara_protocol::trust::VerifiedDocument;
@@ -54,7 +54,14 @@ impl Agent {
         let record = device.journal.clone().filter(|record| record.state.is_under_way());
         agent.machine = record.zip(making.plan(&agent)).map(|(record, plan)| {
             let found = if device.there == There::New { Found::New } else { Found::Other };
-            Install::resume(plan, record, found, Verdict::Superseded, making.now, making.rng_seed)
+            Install::resume(
+                plan,
+                record,
+                (found, Ended::Cut),
+                Verdict::Superseded,
+                making.now,
+                making.rng_seed,
+            )
         });
         agent
     }
