@@ -236,7 +236,10 @@ impl SiteDocuments {
         if let Some(mark) = mark {
             return Decision::Bad(mark.clone());
         }
-        let in_place = facts.in_place.values().filter_map(|id| self.releases.get(id));
+        let in_place = || facts.in_place.values().filter_map(|id| self.releases.get(id));
+        // A later one of the channel may have left something of an earlier one where it was.
+        let is_newest = |one: &&Verified<Release>| !in_place().any(|other| other.is_later_than(one));
+        let in_place = in_place().filter(is_newest);
         // What it must find it found before it came: its own coming may have changed that.
         let unmet = if facts.has(&release.id()) { None } else { unmet(release, in_place) };
         match unmet {

@@ -138,6 +138,7 @@ impl Agent {
         let (sender, results) = mpsc::channel(RESULTS_MAX);
         let reporter = Reporter::new(parts.site, parts.device, parts.secret, parts.state.clone());
         let rows = parts.state.rows()?;
+        let near = Near::new(parts.state.neighbours_kept()?);
         let ended_before = if parts.state.was_told()? { Ended::Told } else { Ended::Cut };
         let facts = Facts { bad: parts.state.bad()?, ..parts.facts.clone() };
         let agent = Self {
@@ -159,7 +160,7 @@ impl Agent {
             turn: None,
             running: None,
             results: sender,
-            near: Near::default(),
+            near,
             store_view: StoreView::default(),
             ending: None,
             ended_before,

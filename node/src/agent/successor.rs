@@ -10,22 +10,48 @@ use samara_protocol::id::DocumentId;
 use samara_protocol::install::{Found, Record, State};
 use std::io::Error;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What a trial may take beyond tests and hooks: artifacts are switched once more after a cut.
 const SWITCH_TIME: Duration = Duration::from_secs(600);
 
-/// Neighbours at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Devices that were neighbours so long ago are still expected.
+const EXPECTED_FOR: Duration = Duration::from_secs(3600);
+
+/// Neighbours, now and lately: where a whole hall was without power a device is alone at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Near {
-    /// Devices that stay, as far as one can know.
-    devices: usize,
-    /// Members of any kind.
+    /// Members of any kind, now.
     members: usize,
+    /// Devices that stay, as far as one can know, when there were some last in this run.
+    last: Option<(usize, Instant)>,
+    /// The same of the runs before.
+    before: usize,
 }
 
 impl Near {
-    pub(super) fn of(mesh: &MeshView) -> Self {
-        Self { devices: mesh.devices, members: mesh.neighbours.len() }
+    /// Before any was seen in this run.
+    pub(super) fn new(before: usize) -> Self {
+        Self { members: 0, last: None, before }
+    }
+
+    /// Looks; true if these are the first devices of this run.
+    pub(super) fn see(&mut self, devices: usize, members: usize, now: Instant) -> bool {
+        self.members = members;
+        let is_first = devices > 0 && self.last.is_none();
+        if devices > 0 {
+            self.last = Some((devices, now));
+        }
+        is_first
+    }
+
+    /// Devices with which a successor should be connected.
+    fn expected(&self, now: Instant) -> usize {
+        match self.last {
+            Some((devices, at)) if now.duration_since(at) < EXPECTED_FOR => devices,
+            Some(_) => 0,
+            None => self.before,
+        }
     }
 }
 
@@ -49,7 +75,7 @@ impl Job {
             release: self.subject.id,
             attempt,
             before: self.root.join(&artifact.destination).canonicalize().ok(),
-            neighbours: self.near.devices,
+            neighbours: self.near.expected(Instant::now()),
             seconds: (longest + SWITCH_TIME).as_secs().saturating_add(hooks),
         };
         let why = |error: Error| InstallError::Journal(format!("cannot tell the guard: {error}"));
@@ -86,6 +112,18 @@ pub(super) fn end_trial(trials: &TrialFiles, id: DocumentId, record: &Record) {
 }
 
 impl Agent {
+    /// Looks at the neighbours. That there are any is kept, once in each run.
+    pub(super) async fn look_near(&mut self, mesh: &MeshView) {
+        if !self.near.see(mesh.devices, mesh.neighbours.len(), Instant::now()) {
+            return;
+        }
+        let (state, devices) = (self.parts.state.clone(), mesh.devices);
+        let kept = tokio::task::spawn_blocking(move || state.keep_neighbours(devices)).await;
+        if let Ok(Err(error)) = kept {
+            tracing::error!(%error, "cannot keep how many neighbours there are");
+        }
+    }
+
     /// What is found of a release that was under way, artifacts all being in place or not.
     pub(super) fn found(&self, id: DocumentId, is_new: bool) -> Found {
         match &self.parts.given_up {
@@ -116,5 +154,23 @@ impl Agent {
         if let Err(error) = answered {
             tracing::error!(%error, "cannot answer the guard");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_alone_for_a_moment_expects_the_neighbours_that_it_had() {
+        let start = Instant::now();
+        let mut near = Near::new(3);
+        assert_eq!(near.expected(start), 3, "after a start");
+        assert!(!near.see(0, 1, start), "only a laptop");
+        assert_eq!(near.expected(start), 3);
+        assert!(near.see(2, 3, start));
+        assert!(!near.see(0, 0, start));
+        assert_eq!(near.expected(start + EXPECTED_FOR / 2), 2);
+        assert_eq!(near.expected(start + EXPECTED_FOR), 0, "they are gone for good");
     }
 }

@@ -1,7 +1,6 @@
 //! The agent's state as the local API shows it.
 
 use super::Agent;
-use super::successor::Near;
 use super::work::Work;
 use crate::api::{NeighbourView, ReleaseView, StatusView};
 use crate::mesh::MeshView;
@@ -21,7 +20,7 @@ impl Agent {
         };
         let unheld = mesh.swarms.iter().filter(|(_, swarm)| is_unheld(swarm));
         self.unheld = unheld.map(|(content, _)| *content).collect();
-        self.near = Near::of(&mesh);
+        self.look_near(&mesh).await;
         let status = StatusView {
             uptime_seconds: self.started.elapsed().as_secs(),
             neighbours: mesh.neighbours.iter().map(|&peer| NeighbourView { peer }).collect(),

@@ -43,6 +43,9 @@ const INSTALLED: TableDefinition<&str, &[u8; 32]> = TableDefinition::new("instal
 
 const MARKS: &str = "marks";
 const TOLD: &str = "told";
+const NEIGHBOURS: &str = "neighbours";
+/// What was kept so many boots ago is old.
+const NEIGHBOURS_BOOTS_MAX: u64 = 5;
 
 /// The state file.
 #[derive(Debug)]
@@ -72,7 +75,26 @@ impl State {
     pub fn was_told(&self) -> Result<bool, StateError> {
         self.read(|transaction| {
             let told = transaction.open_table(VALUES)?.get(TOLD)?.map(|boot| boot.value().to_vec());
-            Ok(told.is_some_and(|boot| boot == (self.boot - 1).to_le_bytes()))
+            Ok(told.is_some_and(|boot| boot == self.boot.wrapping_sub(1).to_le_bytes()))
+        })
+    }
+
+    /// Keeps with how many devices this one is connected.
+    pub fn keep_neighbours(&self, devices: usize) -> Result<(), StateError> {
+        self.write(|transaction| {
+            let kept = serde_json::to_vec(&(self.boot, devices)).map_err(unreadable)?;
+            transaction.open_table(VALUES)?.insert(NEIGHBOURS, kept.as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// With how many it was connected in the last boots; 0 if that is not known.
+    pub fn neighbours_kept(&self) -> Result<usize, StateError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(VALUES)?;
+            let Some(kept) = table.get(NEIGHBOURS)? else { return Ok(0) };
+            let (boot, devices): (u64, usize) = serde_json::from_slice(kept.value()).map_err(unreadable)?;
+            Ok(if self.boot.saturating_sub(boot) <= NEIGHBOURS_BOOTS_MAX { devices } else { 0 })
         })
     }
 

@@ -115,6 +115,25 @@ fn the_ledger_of_grants_survives_and_holds_each_content_apart() {
 }
 
 #[test]
+fn the_next_boot_knows_how_the_one_before_ended_and_what_neighbours_the_last_ones_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let next = |is_told: bool| {
+        let state = open(dir.path());
+        let found = (state.was_told().unwrap(), state.neighbours_kept().unwrap());
+        if is_told {
+            state.mark_told().unwrap();
+        }
+        found
+    };
+    assert_eq!(next(true), (false, 0));
+    assert_eq!(next(false), (true, 0));
+    open(dir.path()).keep_neighbours(3).unwrap();
+    let found: Vec<_> = (0..6).map(|_| next(false)).collect();
+    assert_eq!(found[..5], [(false, 3); 5]);
+    assert_eq!(found[5], (false, 0), "that is long ago");
+}
+
+#[test]
 fn the_journal_names_a_release_only_after_all_its_destinations_are_in_place() {
     let dir = tempfile::tempdir().unwrap();
     let [one, two] = [counted(1, 0), counted(2, 0)];

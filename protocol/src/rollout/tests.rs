@@ -379,6 +379,26 @@ fn a_release_whose_components_are_not_installed_in_its_range_is_rejected_and_say
     assert_eq!(decided(">=1", false), "it needs pump >=1, which is not installed");
 }
 
+/// What a later release has no use for stays where it is, and counted as installed.
+#[test]
+fn of_what_is_installed_only_the_newest_of_a_channel_meets_what_another_release_asks_for() {
+    // T22
+    let mut channel = Channel::new();
+    let components = [("pump".to_owned(), "<2".to_owned())].into();
+    let mut app = release(7);
+    (app.product, app.compatibility.components) = ("app".into(), components);
+    app.artifacts[0].destination = "other".into();
+    let app = accept(&mut channel.trust, &app, &[RELEASE]);
+    channel.ids.push(app.id());
+    channel.documents.push(app);
+    channel.say(4, 1, |_| ());
+    channel.facts.product.clear();
+    let (first, second) = (channel.ids[0], channel.ids[1]);
+    channel.facts.in_place = [("bin/app".to_owned(), second), ("etc/extra".to_owned(), first)].into();
+    let why = "it needs pump <2; 2.0.0 is installed".to_owned();
+    assert_eq!(channel.decided().pop().unwrap(), Some(Decision::Rejected(why)));
+}
+
 /// What a release asks of its predecessor is no longer so once it is in place: a device that asked again went back to
 /// the predecessor, from there forward once more, and so on.
 #[test]

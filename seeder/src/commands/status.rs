@@ -157,6 +157,7 @@ fn show(picture: &Picture, output: &Output) {
             "event": "device", "device": device, "name": enrollment.name, "area": enrollment.area, "state": state,
             "release": report.and_then(|r| r.release), "reason": reason,
             "versions": report.map(|r| r.versions.clone()),
+            "written_percent": report.map(|r| r.written_percent).filter(|percent| *percent > 0),
         }));
     }
     output.line(&table);

@@ -32,7 +32,7 @@ pub struct Args {
     /// Why, for people.
     #[arg(long)]
     reason: String,
-    /// Devices also delete the bytes that they hold.
+    /// Devices also delete the copies that they hold for others; what is installed, and the version kept beside it, stays.
     #[arg(long)]
     purge: bool,
     /// Withdraw a release that no document of the site directory is, before it comes here; its id must be whole.
