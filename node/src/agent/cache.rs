@@ -8,6 +8,7 @@
 use super::Agent;
 use super::work::undo_of;
 use crate::api::StoreView;
+use crate::state::Row;
 use samara_protocol::id::{ContentHash, DocumentId};
 use samara_protocol::install::Space;
 use samara_protocol::rollout::{artifacts_for, blobs_for};
@@ -34,7 +35,7 @@ impl Agent {
         });
         let distinct: BTreeSet<_> = previous.into_values().collect();
         let mut releases: Vec<_> = distinct.into_iter().collect();
-        releases.sort_by_key(|id| (self.rows.get(id).map(|row| row.at), *id));
+        releases.sort_by_key(|id| (self.rows.get(id).map(Row::age), *id));
         releases
     }
 

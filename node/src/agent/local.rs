@@ -97,7 +97,7 @@ impl Agent {
             self.documents.releases.get(id).is_some_and(|release| self.is_in_place(release))
         };
         let whole = there.into_iter().filter(|id| wanted.is_none_or(|wanted| wanted == *id)).filter(is_whole);
-        whole.max_by_key(|id| self.rows.get(id).map(|row| row.at)).ok_or_else(|| match wanted {
+        whole.max_by_key(|id| self.rows.get(id).map(Row::age)).ok_or_else(|| match wanted {
             Some(id) => format!("release {id} is not installed here"),
             None => "no release is installed here".to_owned(),
         })

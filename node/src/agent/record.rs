@@ -97,6 +97,7 @@ impl Agent {
         let row = Row {
             record: record.clone(),
             at: seconds_now(),
+            order: self.parts.state.next_transition(),
             activated_ms: work.activated_ms,
             rollout: work.rollout,
             release: None,

@@ -43,6 +43,7 @@ fn put_in_place(state: &State, destinations: &[&str], release: &Verified<Release
     let row = Row {
         record,
         at: 0,
+        order: state.next_transition(),
         activated_ms: 0,
         rollout: DocumentId([0; 32]),
         release: None,

@@ -33,8 +33,11 @@ const ROWS_MAX: usize = 256;
 pub struct Row {
     /// Its last transition.
     pub record: Record,
-    /// When, in seconds since 1970 by the device's clock.
+    /// When, in seconds since 1970 by the device's clock: for people.
     pub at: u64,
+    /// Its place among all transitions, whatever the clock says ([`State::next_transition`]); none before that was kept.
+    #[serde(default)]
+    pub order: (u64, u64),
     /// When its artifacts began to be switched, in milliseconds since 1970 by the device's clock.
     #[serde(default)]
     pub activated_ms: u64,
@@ -46,6 +49,13 @@ pub struct Row {
     /// What it takes away, while it is under way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub surplus: Vec<Surplus>,
+}
+
+impl Row {
+    /// By which rows are put in order, oldest first. Those that have no place yet are older, by the clock.
+    pub fn age(&self) -> ((u64, u64), u64) {
+        (self.order, self.at)
+    }
 }
 
 /// An artifact of a later release, where the earlier one that comes back has none.
@@ -179,7 +189,7 @@ fn forget_oldest(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     }
     let mut rows: Vec<(DocumentId, Row)> = all(&table)?.into_iter().collect();
     rows.retain(|(_, row): &(_, Row)| !row.record.state.is_under_way());
-    rows.sort_by_key(|(_, row)| row.at);
+    rows.sort_by_key(|(_, row)| row.age());
     if let Some((oldest, _)) = rows.first() {
         table.remove(&oldest.0)?;
         transaction.open_table(BAD)?.remove(&oldest.0)?;

@@ -54,6 +54,7 @@ pub struct State {
     database: Handle,
     boot: u64,
     reports: AtomicU64,
+    transitions: AtomicU64,
     _lock: DirLock,
 }
 
@@ -101,6 +102,11 @@ impl State {
     /// The next report's (boot, counter): rises for ever, without a write.
     pub fn next_report(&self) -> (u64, u64) {
         (self.boot, self.reports.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// The next transition's (boot, counter): rises for ever, without a write.
+    pub fn next_transition(&self) -> (u64, u64) {
+        (self.boot, self.transitions.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// Keeps a document and the marks that it raises, in one commit.

@@ -67,7 +67,8 @@ impl State {
     fn load(path: &Path, lock: DirLock) -> Result<Self, StateError> {
         let database = builder().open(path).map_err(|e| StateError::of(path, e.into()))?;
         let database = Handle::new(database);
-        let state = Self { path: path.into(), database, boot: 0, reports: AtomicU64::new(0), _lock: lock };
+        let (reports, transitions) = (AtomicU64::new(0), AtomicU64::new(0));
+        let state = Self { path: path.into(), database, boot: 0, reports, transitions, _lock: lock };
         let found = state.read(|transaction| {
             Ok(transaction.open_table(VALUES)?.get(FORMAT)?.map_or(0, |v| number(v.value())))
         })?;

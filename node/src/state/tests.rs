@@ -180,7 +180,15 @@ fn go(state: &State, release: &Verified<Release>, destinations: &[&str], from: S
         id: release.id(),
         release,
         destinations: &destinations.iter().map(|d| (*d).to_owned()).collect::<Vec<_>>(),
-        row: Row { record, at, activated_ms: 0, rollout, release: None, surplus: Vec::new() },
+        row: Row {
+            record,
+            at,
+            order: state.next_transition(),
+            activated_ms: 0,
+            rollout,
+            release: None,
+            surplus: Vec::new(),
+        },
         bad,
         lines: &[line],
     };
@@ -239,6 +247,25 @@ fn what_was_in_place_before_is_known_again_after_a_later_release_was_rolled_back
     go(&state, &two, &["a"], Stands::RollingBack, Stands::RolledBack);
     assert_eq!(state.journal().unwrap(), before);
     assert_eq!(state.previous().unwrap(), BTreeMap::new());
+}
+
+/// The clock jumped back after the first release was installed.
+#[test]
+fn rows_are_in_the_order_of_their_transitions_over_a_reopening_whatever_the_clock_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let releases = [1, 2, 3].map(|number| counted(number, 0));
+    for release in &releases {
+        let state = open(dir.path());
+        go(&state, release, &["a"], Stands::Committing, Stands::Committed);
+    }
+    let mut rows = open(dir.path()).rows().unwrap();
+    rows.get_mut(&releases[0].id()).unwrap().at += 31_536_000;
+    let ages = releases.each_ref().map(|release| rows[&release.id()].age());
+    assert!(ages.is_sorted());
+    let mut older = serde_json::to_value(&rows[&releases[2].id()]).unwrap();
+    older.as_object_mut().unwrap().remove("order");
+    let older: Row = serde_json::from_value(older).unwrap();
+    assert!(older.age() < ages[0], "what was kept before there was an order");
 }
 
 #[test]

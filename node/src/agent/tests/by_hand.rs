@@ -148,3 +148,23 @@ async fn a_release_whose_pre_check_hook_never_ends_is_refused_until_a_later_roll
     let rollout = bench.agent.work[&next].rollout;
     assert_eq!(bench.agent.parts.state.pre_checks_cut(next, rollout).unwrap(), 0);
 }
+
+/// The clock was a year ahead when the first one came, and right again when the other did.
+#[tokio::test]
+async fn what_goes_by_hand_is_what_was_installed_last_whatever_the_clock_said() {
+    let (mut bench, next) = Bench::with_next(&[], |_| ()).await;
+    bench.settle().await;
+    for (number, bytes) in [(1, b"door 1"), (2, b"door 2")] {
+        let mut door = Release { channel: "beta".into(), ..release_of(number, bytes) };
+        door.artifacts[0].destination = "door".into();
+        bench.publish(number as u8 + 20, door, |_| ()).await;
+        bench.bring(bytes).await;
+        bench.settle().await;
+    }
+    bench.agent.rows.get_mut(&next).unwrap().at += 31_536_000;
+    let begun = bench.goes_by_hand(None).await;
+    assert_ne!(begun.release, next);
+    assert_eq!(bench.there().as_bytes(), NEXT);
+    let door = std::fs::read(bench.dir.path().join("install/door")).unwrap();
+    assert_eq!(door, b"door 1");
+}

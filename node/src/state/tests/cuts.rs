@@ -169,6 +169,7 @@ fn a_power_cut_at_any_write_of_the_state_file_leaves_what_was_known_before_the_c
         database: Handle::new(database),
         boot: 1,
         reports: AtomicU64::new(0),
+        transitions: AtomicU64::new(0),
         _lock: DirLock::take(dir.path()).unwrap(),
     };
     let history = live(&state, &disk, &mut trust());
