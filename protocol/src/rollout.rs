@@ -165,7 +165,7 @@ impl SiteDocuments {
     }
 
     /// T20: whether an active Rollout goes back behind a release: from this one, or a later one, to an earlier one.
-    fn is_rolled_past(&self, release: &Verified<Release>) -> bool {
+    pub fn is_rolled_past(&self, release: &Verified<Release>) -> bool {
         self.rollouts.values().any(|rollout| {
             let numbers =
                 rollout.rollback_to.filter(|_| rollout.state == RolloutState::Active).and_then(|to| {

@@ -72,11 +72,11 @@ impl Agent {
         let there = there.filter_map(|(id, aside)| Some((self.documents.releases.get(id)?, aside)));
         match there.max_by_key(|(release, _)| release.number) {
             Some((release, aside)) => {
-                let text = format!(
-                    "{} is installed, and nothing newer is wanted here: {}.",
-                    name_of(release),
-                    aside.reason
-                );
+                let nothing = match aside.state {
+                    ReleaseState::Superseded => "",
+                    _ => ", and nothing newer is wanted here",
+                };
+                let text = format!("{} is installed{nothing}: {}.", name_of(release), aside.reason);
                 self.explanation(text, Some(release.id()), None)
             }
             None => self.explanation("No rollout names a release for this device.".into(), None, None),

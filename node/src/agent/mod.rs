@@ -260,9 +260,13 @@ impl Agent {
         for release in undecided {
             self.drop_work(release).await;
         }
+        let is_wanted =
+            |decision: &Decision| matches!(decision, Decision::Install { .. } | Decision::Prepare { .. });
+        let wanted: BTreeSet<_> =
+            decisions.iter().filter(|(_, decision)| is_wanted(decision)).map(|(id, _)| *id).collect();
         for (release, decision) in decisions {
             let verdict = Verdict::from(&decision);
-            let mut aside = Aside::of(&decision);
+            let mut aside = self.aside_of(release, &decision, &wanted);
             if let Decision::Install { rollout, .. } | Decision::Prepare { rollout } = decision {
                 self.follow(release, rollout).await;
                 if self.is_surplus_outdated(release) && !self.give_up(release).await {

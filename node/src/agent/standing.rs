@@ -2,11 +2,15 @@
 
 use super::Agent;
 use super::work::Work;
-use samara_protocol::document::{ReleaseState, RolloutState};
+use samara_protocol::document::{Release, ReleaseState, Rollout, RolloutState};
 use samara_protocol::id::DocumentId;
 use samara_protocol::install::{Fault, State};
-use samara_protocol::rollout::Decision;
-use std::collections::BTreeMap;
+use samara_protocol::rollout::{Decision, named_by};
+use samara_protocol::trust::Verified;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a release that a Rollout goes back from is not to be installed.
+const GONE_BACK: &str = "the site went back to an earlier release";
 
 /// A release that was decided on and is not to be installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +40,7 @@ pub(super) struct Wrong {
 
 impl Aside {
     /// What is to be said of a release that is not to be installed; `None` if it is.
-    pub(super) fn of(decision: &Decision) -> Option<Self> {
+    fn of(decision: &Decision) -> Option<Self> {
         let mut wrong = None;
         let (state, reason) = match decision {
             Decision::Install { .. } | Decision::Prepare { .. } => return None,
@@ -62,9 +66,10 @@ impl Aside {
         matches!(self.state, NotApplicable | Withdrawn | Rejected | RolledBack | Inconsistent)
     }
 
-    /// Whether it is only the Rollout that says so.
-    fn is_of_rollout(&self) -> bool {
-        matches!(self.state, ReleaseState::Waiting | ReleaseState::Aborted)
+    /// Whether what is said against it takes nothing away that is in place: a pause, an end, a successor that is still to
+    /// come.
+    fn takes_nothing_away(&self) -> bool {
+        matches!(self.state, ReleaseState::Waiting | ReleaseState::Aborted | ReleaseState::Superseded)
     }
 
     /// Whether it was in place, and another release is now.
@@ -100,6 +105,32 @@ pub(super) struct Standing {
 }
 
 impl Agent {
+    /// What is to be said of a release that is not to be installed, where these are wanted.
+    pub(super) fn aside_of(
+        &self,
+        id: DocumentId,
+        decision: &Decision,
+        wanted: &BTreeSet<DocumentId>,
+    ) -> Option<Aside> {
+        let aside = Aside::of(decision)?;
+        let release = self.documents.releases.get(&id)?;
+        let mut wanted = wanted.iter().filter_map(|id| self.documents.releases.get(id));
+        let is_outrun = wanted.any(|other| other.is_later_than(release));
+        let is_gone_back_from =
+            aside.state == ReleaseState::Superseded && !is_outrun && self.is_gone_back_from(release);
+        let reason = if is_gone_back_from { GONE_BACK.to_owned() } else { aside.reason };
+        Some(Aside { reason, ..aside })
+    }
+
+    /// Whether a rollout goes back from a release, or from a later one past it.
+    fn is_gone_back_from(&self, release: &Verified<Release>) -> bool {
+        let id = release.id();
+        let is_from_it = |rollout: &Verified<Rollout>| rollout.release == id && named_by(rollout) != id;
+        let mut rollouts = self.documents.rollouts.values();
+        rollouts.any(|rollout| is_from_it(rollout) && rollout.state == RolloutState::Active)
+            || self.documents.is_rolled_past(release)
+    }
+
     /// Where a release stands, if it was decided on.
     pub(super) fn standing(&self, id: &DocumentId) -> Option<Standing> {
         let aside = self.aside.get(id);
@@ -110,8 +141,7 @@ impl Agent {
             (Some(work), Some(aside)) if !aside.is_verdict() && !aside.is_gone_from(work) => {
                 Some(Standing::of(work))
             }
-            // A pause or an end takes nothing away.
-            (_, Some(aside)) if aside.is_in_place && aside.is_of_rollout() => Some(Standing {
+            (_, Some(aside)) if aside.is_in_place && aside.takes_nothing_away() => Some(Standing {
                 state: ReleaseState::Installed,
                 reason: String::new(),
                 is_reported: true,

@@ -764,3 +764,30 @@ async fn a_release_for_which_there_is_no_room_waits_with_both_numbers_and_one_fo
     assert!(state == ReleaseState::Rejected && why.starts_with("it needs 90"), "{why}");
     assert_eq!(bench.there().as_bytes(), BYTES);
 }
+
+/// After a restart it was said to be superseded, and no report named it.
+#[tokio::test]
+async fn what_is_in_place_while_its_successor_loads_is_installed_also_after_a_restart() {
+    let mut bench = Bench::new().await;
+    bench.install().await;
+    let next = bench.publish(4, release_of(2, NEXT), |_| ()).await;
+    for _ in 0..2 {
+        assert_eq!(bench.standing(), (ReleaseState::Installed, String::new()));
+        assert_eq!(bench.standing_of(&next).0, ReleaseState::Downloading);
+        bench = bench.restarted().await;
+    }
+    bench.bring(NEXT).await;
+    bench.settle().await;
+    assert_eq!(bench.standing(), (ReleaseState::Superseded, "a later release is wanted".into()));
+}
+
+/// It read "pump 2 is installed, and nothing newer is wanted here: a later release is wanted."
+#[tokio::test]
+async fn what_stays_in_place_while_the_release_to_which_the_site_went_back_is_unknown_is_explained() {
+    let (mut bench, next) = Bench::with_next(&[], |_| ()).await;
+    bench.settle().await;
+    bench.roll_out(3, 2, bench.release, |rollout| rollout.state = RolloutState::Aborted).await;
+    bench.roll_out(4, 2, next, |rollout| rollout.rollback_to = Some(DocumentId([9; 32]))).await;
+    let said = bench.agent.explain().text;
+    assert_eq!(said, "pump 2 is installed: the site went back to an earlier release.");
+}

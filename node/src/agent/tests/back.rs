@@ -231,3 +231,21 @@ async fn a_roll_back_that_is_decided_in_the_middle_of_an_install_takes_away_all_
         bench.is_as_version_1_left_it();
     }
 }
+
+/// What the site had gone back from was said to be outrun by a later release.
+#[tokio::test]
+async fn a_release_that_a_rollout_went_back_from_says_so() {
+    let (mut bench, next) = Bench::with_next(&[], |_| ()).await;
+    bench.settle().await;
+    let first = bench.release;
+    bench.roll_out(4, 2, next, |rollout| rollout.rollback_to = Some(first)).await;
+    assert_eq!(bench.standing_of(&next), (ReleaseState::Installed, String::new()), "it is still there");
+    bench.bring(BYTES).await;
+    bench.settle().await;
+    let why = "the site went back to an earlier release".to_owned();
+    assert_eq!(bench.standing_of(&next), (ReleaseState::Superseded, why));
+    bench.publish(5, release_of(3, b"last"), |_| ()).await;
+    bench.settle().await;
+    let why = "a later release is wanted".to_owned();
+    assert_eq!(bench.standing_of(&next), (ReleaseState::Superseded, why));
+}
