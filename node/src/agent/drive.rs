@@ -93,7 +93,7 @@ impl Agent {
     }
 
     /// Ends the work on what was decided against, and on what went wrong for good.
-    async fn drop_ended(&mut self) {
+    pub(super) async fn drop_ended(&mut self) {
         // What the device itself rejected stays, with its reason, as long as it is wanted.
         let is_over = |(id, work): &(&DocumentId, &Work)| match work.state() {
             State::Rejected => self.aside.contains_key(id),

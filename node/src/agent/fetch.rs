@@ -122,7 +122,7 @@ impl Agent {
         let missing: Vec<_> =
             work.blobs.iter().filter(|b| !work.open.contains(&b.content)).copied().collect();
         for blob in missing {
-            match self.open_swarm(&blob).await {
+            match self.open_swarm(id, &blob).await {
                 Ok(complete) => {
                     let Some(work) = self.work.get_mut(&id) else { return };
                     work.open.insert(blob.content);
@@ -131,7 +131,13 @@ impl Agent {
                     }
                 }
                 Err(StoreError::Closing) => return,
-                Err(error) => return self.on_closed(id, blob.content, error),
+                Err(error) => {
+                    self.on_closed(id, blob.content, error);
+                    // What is under way reads what is here, and does not wait for the rest.
+                    if !self.work.get(&id).is_some_and(|work| work.state().is_under_way()) {
+                        return;
+                    }
+                }
             }
         }
     }
@@ -155,11 +161,11 @@ impl Agent {
         self.tell(id, input);
     }
 
-    async fn open_swarm(&self, blob: &BlobRef) -> Result<bool, StoreError> {
+    async fn open_swarm(&mut self, id: DocumentId, blob: &BlobRef) -> Result<bool, StoreError> {
         let geometry = blob.geometry().map_err(|e| StoreError::Invalid(e.to_string()))?;
         let have = loop {
             match self.parts.store.open_content(blob.content, geometry).await {
-                Err(StoreError::NoSpace { .. }) if self.evict_one().await => {}
+                Err(StoreError::NoSpace { .. }) if self.evict_for(id).await => {}
                 opened => break opened?,
             }
         };
@@ -254,8 +260,11 @@ impl Agent {
             self.look_again();
         }
         self.purge().await;
-        if !self.stopped.is_empty() {
-            self.evict_one().await;
+        let short: Vec<_> = self.stopped.iter().flat_map(|content| self.work_with(*content)).collect();
+        for id in short {
+            if self.evict_for(id).await {
+                break;
+            }
         }
         for content in std::mem::take(&mut self.stopped) {
             self.parts.mesh.tell(Input::Intake { content, open: true }).await;

@@ -232,6 +232,45 @@ async fn a_roll_back_that_is_decided_in_the_middle_of_an_install_takes_away_all_
     }
 }
 
+#[tokio::test]
+async fn an_undo_and_the_hooks_of_a_roll_back_stay_where_the_copy_of_what_is_in_place_gives_way() {
+    let mut bench = Bench::new().await;
+    bench.install().await;
+    let hook = b"#!/bin/sh\necho before >>$SAMARA_ROOT/log\n";
+    let large = vec![2; PIECE_BYTES as usize];
+    let mut next = Release {
+        hooks: next_with(&[(HookStep::PreRollback, std::str::from_utf8(hook).unwrap())]).hooks,
+        ..wider()
+    };
+    next.artifacts.truncate(1);
+    next.artifacts[0] = release_of(2, &large).artifacts[0].clone();
+    next.artifacts.push(wider().artifacts.pop().unwrap());
+    let there = bench.publish(4, next, |_| ()).await;
+    for bytes in [&large[..], SCRIPT, BACK, hook] {
+        bench.bring(bytes).await;
+    }
+    bench.settle().await;
+    assert_eq!(bench.read("log").as_deref(), Some("2\n"));
+    bench.limit_to(&[&large, SCRIPT, BACK, hook]).await;
+    let third = vec![3; PIECE_BYTES as usize];
+    let third_id = bench.publish(5, release_of(3, &third), |_| ()).await;
+    assert_eq!(
+        bench.agent.work[&third_id].state(),
+        Stands::Downloading,
+        "{:?}",
+        bench.standing_of(&third_id)
+    );
+    let held: BTreeSet<_> = bench.agent.parts.store.contents().await.into_iter().collect();
+    assert!(!held.contains(&blob(&large).content));
+    assert!([SCRIPT, BACK, hook].iter().all(|bytes| held.contains(&blob(bytes).content)));
+    bench.agent.roll_back(Some(there)).unwrap();
+    bench.agent.fetch(there).await;
+    bench.agent.pump().await;
+    bench.settle().await;
+    assert_eq!(bench.agent.rows[&there].record.state, Stands::RolledBack);
+    assert_eq!(bench.read("log").as_deref(), Some("2\nbefore\n2 back to 1\n"));
+}
+
 /// What the site had gone back from was said to be outrun by a later release.
 #[tokio::test]
 async fn a_release_that_a_rollout_went_back_from_says_so() {

@@ -12,7 +12,7 @@ fn merged(number: u64, text: &str) -> Release {
 }
 
 impl Bench {
-    async fn goes_by_hand(&mut self, id: Option<DocumentId>) -> RollBack {
+    pub(super) async fn goes_by_hand(&mut self, id: Option<DocumentId>) -> RollBack {
         let (answer, answered) = tokio::sync::oneshot::channel();
         self.agent.on_order(Order::RollBack { release: id, answer }).await;
         self.settle().await;

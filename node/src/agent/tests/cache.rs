@@ -1,6 +1,7 @@
 //! Which copies stay: of what is wanted always, of the release before as far as there is room.
 
 use super::*;
+use crate::mesh::store::bytes_used;
 use samara_protocol::install::State as Stands;
 
 impl Bench {
@@ -13,6 +14,14 @@ impl Bench {
         let quota = self.agent.parts.store.bytes_used() + growth;
         self.agent.parts.store = limited_store(self.dir.path(), Some(quota)).await;
         quota
+    }
+
+    /// From now on the store has room for copies of these, and for half of what another one needs.
+    pub(super) async fn limit_to(&mut self, kept: &[&[u8]]) {
+        let dir = |bytes: &[u8]| self.dir.path().join("store").join(blob(bytes).content.to_string());
+        let kept: u64 = kept.iter().map(|bytes| bytes_used(&dir(bytes))).sum();
+        self.agent.parts.store.shutdown().await.unwrap();
+        self.agent.parts.store = limited_store(self.dir.path(), Some(kept + (64 << 10))).await;
     }
 
     /// Publishes a release of these bytes and installs it.
@@ -65,6 +74,88 @@ async fn the_copy_of_the_release_before_gives_way_to_a_release_that_has_no_room_
     assert_eq!(bench.contents().await, contents_of([&third, b"two"]));
     bench.agent.retry().await;
     assert_eq!(bench.agent.store_view.bytes_quota, Some(quota));
+}
+
+/// A device whose store had room for one copy never updated again.
+#[tokio::test]
+async fn the_copy_of_what_is_in_place_gives_way_to_its_successor_last_and_is_had_again_if_that_is_withdrawn()
+{
+    let mut bench = Bench::new().await;
+    bench.install().await;
+    let [second, third] = [2, 3].map(|byte| vec![byte; PIECE_BYTES as usize]);
+    let there = bench.install_next(2, &second).await;
+    assert_eq!(bench.contents().await, contents_of([BYTES, &second]));
+    bench.limit_to(&[&second]).await;
+    let next = bench.publish(13, release_of(3, &third), |_| ()).await;
+    assert_eq!(bench.agent.work[&next].state(), Stands::Downloading, "{:?}", bench.standing_of(&next));
+    assert_eq!(bench.contents().await, contents_of([&third]));
+    assert!(!bench.agent.work.contains_key(&there), "nobody is offered what is gone");
+    assert_eq!(bench.standing_of(&there), (ReleaseState::Installed, String::new()));
+    bench.agent.retry().await;
+    assert_eq!(bench.there().as_bytes(), second);
+
+    let (releases, reason) = (vec![next], "it leaks".to_owned());
+    let withdrawal =
+        Withdrawal { site: Some(SITE), product: None, releases, reason, purge: true, crit: vec![] };
+    bench.hear(&withdrawal, 3).await;
+    bench.settle().await;
+    bench.agent.retry().await;
+    assert_eq!(bench.standing_of(&there).0, ReleaseState::Installed);
+    assert_eq!(bench.contents().await, contents_of([&second]), "it comes again, for others");
+}
+
+#[tokio::test]
+async fn what_is_in_place_without_its_copy_goes_by_hand_also_after_a_restart() {
+    for is_restarted in [false, true] {
+        let mut bench = Bench::new().await;
+        bench.install().await;
+        let [second, third] = [2, 3].map(|byte| vec![byte; PIECE_BYTES as usize]);
+        let there = bench.install_next(2, &second).await;
+        bench.limit_to(&[&second]).await;
+        let next = bench.publish(13, release_of(3, &third), |_| ()).await;
+        if is_restarted {
+            bench = bench.restarted().await;
+        }
+        assert_eq!(bench.agent.work[&next].state(), Stands::Downloading);
+        assert_eq!(bench.standing_of(&there), (ReleaseState::Installed, String::new()));
+        bench.goes_by_hand(Some(there)).await;
+        assert_eq!(bench.there().as_bytes(), BYTES);
+        assert_eq!(bench.agent.rows[&there].record.state, Stands::RolledBack);
+        bench.bring(&third).await;
+        bench.settle().await;
+        assert_eq!(
+            (bench.there().as_bytes(), bench.standing_of(&next).0),
+            (&third[..], ReleaseState::Installed)
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_copy_of_what_is_in_place_gives_way_also_if_it_was_not_shared_since_the_start() {
+    let mut bench = Bench::new().await;
+    let [second, third] = [2, 3].map(|byte| vec![byte; PIECE_BYTES as usize]);
+    let there = bench.install_next(2, &second).await;
+    let next = bench.hear(&release_of(3, &third), 2).await;
+    let mut bench = bench.restarted().await;
+    bench.agent.drop_work(there).await;
+    bench.limit_to(&[&second]).await;
+    bench.roll_out(13, 1, next, |_| ()).await;
+    assert_eq!(bench.agent.work[&next].state(), Stands::Downloading, "{:?}", bench.standing_of(&next));
+    assert_eq!(bench.contents().await, contents_of([&third]));
+}
+
+#[tokio::test]
+async fn what_came_of_a_release_that_was_outrun_on_its_way_gives_way_before_what_is_in_place() {
+    let mut bench = Bench::new().await;
+    let [second, third, fourth] = [2, 3, 4].map(|byte| vec![byte; PIECE_BYTES as usize]);
+    let there = bench.install_next(2, &second).await;
+    bench.publish(13, release_of(3, &third), |_| ()).await;
+    bench.fill(&third).await;
+    bench.limit_to(&[&second, &third]).await;
+    let next = bench.publish(14, release_of(4, &fourth), |_| ()).await;
+    assert_eq!(bench.agent.work[&next].state(), Stands::Downloading, "{:?}", bench.standing_of(&next));
+    assert_eq!(bench.contents().await, contents_of([&second, &fourth]));
+    assert_eq!(bench.agent.work[&there].state(), Stands::Committed);
 }
 
 #[tokio::test]
