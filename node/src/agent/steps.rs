@@ -247,19 +247,28 @@ impl Job {
             && self.subject.surplus.iter().all(is_gone)
     }
 
-    /// Room at the install root; room for the contents is the store's own concern when it opens them.
+    /// Room at the install root, and on the same disk for contents as well: what is staged from them stands beside their
+    /// copies. On a disk of its own room for contents is the store's concern when it opens them.
     pub(super) fn space(&self) -> Space {
         let site = self.site();
         let staged: u64 =
             self.subject.artifacts.iter().map(|artifact| handler::bytes_needed(&site, artifact)).sum();
         let needed = staged.saturating_add(self.subject.release.compatibility.free_bytes);
-        let contents = self.contents.iter().map(|blob| of_content(blob.size)).sum();
+        let contents: u64 = self.contents.iter().map(|blob| of_content(blob.size)).sum();
         if let Some(capacity) = self.source.store.quota_bytes().filter(|quota| contents > *quota) {
             return Space::Never { needed: contents, capacity };
         }
+        let store = &self.source.store;
+        let (all, to_come) = match store.shares_disk_with(&self.root) {
+            true => (contents, self.contents.iter().map(|blob| store.bytes_to_come(blob)).sum()),
+            false => (0, 0),
+        };
+        let with = |contents: u64| needed.saturating_add(contents);
         match room(&self.root) {
-            Ok((_, capacity)) if needed > capacity => Space::Never { needed, capacity },
-            Ok((available, _)) if needed > available => Space::Lacks { needed, available },
+            Ok((_, capacity)) if with(all) > capacity => Space::Never { needed: with(all), capacity },
+            Ok((available, _)) if with(to_come) > available => {
+                Space::Lacks { needed: with(to_come), available }
+            }
             Ok(_) => Space::Fits,
             Err(error) => {
                 // Staging finds out.

@@ -1,7 +1,7 @@
 //! Which copies stay: of what is wanted always, of the release before as far as there is room.
 
 use super::*;
-use crate::mesh::store::bytes_used;
+use crate::mesh::store::{bytes_used, of_content};
 use samara_protocol::install::State as Stands;
 
 impl Bench {
@@ -156,6 +156,21 @@ async fn what_came_of_a_release_that_was_outrun_on_its_way_gives_way_before_what
     assert_eq!(bench.agent.work[&next].state(), Stands::Downloading, "{:?}", bench.standing_of(&next));
     assert_eq!(bench.contents().await, contents_of([&second, &fourth]));
     assert_eq!(bench.agent.work[&there].state(), Stands::Committed);
+}
+
+#[tokio::test]
+async fn a_release_whose_copy_and_staged_files_never_fit_on_one_disk_is_refused_with_both_numbers() {
+    let mut bench = Bench::new().await;
+    bench.install().await;
+    let disk = rustix::fs::statvfs(bench.dir.path()).unwrap();
+    let capacity = disk.f_blocks * disk.f_frsize;
+    let bytes = vec![2; PIECE_BYTES as usize];
+    let mut next = release_of(2, &bytes);
+    next.compatibility.free_bytes = capacity - u64::from(PIECE_BYTES);
+    let next = bench.publish(4, next, |_| ()).await;
+    let needed = capacity + of_content(PIECE_BYTES.into());
+    let why = format!("it needs {needed} bytes, there is room for {capacity} in all");
+    assert_eq!(bench.standing_of(&next), (ReleaseState::Rejected, why));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use super::held::Held;
 use super::slot::{Content, Form, Read, Slot};
 use super::{Store, StoreError, aside, space};
 use bytes::Bytes;
+use samara_protocol::document::BlobRef;
 use samara_protocol::geometry::{Geometry, PieceRange};
 use samara_protocol::id::ContentHash;
 use std::collections::BTreeMap;
@@ -36,6 +37,15 @@ impl Store {
     /// Bytes of the disk that may be written now.
     pub(super) fn available(&self) -> Result<u64, StoreError> {
         space::available(&self.0.dir, self.0.options.reserve_free_bytes)
+    }
+
+    /// Bytes that a content still takes, hash tree and all. Of one that is not open what its files take is believed, its
+    /// records too: some MiB may be missing in truth.
+    pub(crate) fn bytes_to_come(&self, blob: &BlobRef) -> u64 {
+        let slot = self.slots().get(&blob.content).cloned();
+        let missing = slot.and_then(|slot| slot.held(|held| held.bytes_missing()));
+        let by_files = || blob.size.saturating_sub(space::used(&self.path(blob.content)));
+        space::of_content(missing.unwrap_or_else(by_files))
     }
 
     /// Takes room for the rest of a content, beside what the others still need.
