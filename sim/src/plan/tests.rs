@@ -202,7 +202,7 @@ fn the_plans_of_this_repository_are_well_formed() {
     );
     assert_eq!(
         names_in(&plans.join("simulated")),
-        "bad-release dying-50 equal-50 liars-50 ten-thousand thousand weak-200 weak-50"
+        "bad-release dying-50 equal-1000 equal-50 liars-50 slow-50 ten-thousand thousand weak-200 weak-50"
     );
 }
 
