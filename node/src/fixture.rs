@@ -36,14 +36,7 @@ pub fn root(version: u64, previous: Option<DocumentId>) -> Vec<u8> {
 
 /// A release of one file for every device.
 pub fn release(number: u64, data: BlobRef) -> Release {
-    let plain = Representation {
-        encoding: "plain".into(),
-        encryption: None,
-        base: None,
-        data,
-        list: None,
-        crit: vec![],
-    };
+    let plain = Representation::plain(data, None);
     let artifact = Artifact {
         name: "app".into(),
         kind: ArtifactKind::File,

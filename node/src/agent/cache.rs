@@ -42,7 +42,8 @@ impl Agent {
         blobs.map(|blob| blob.content).collect()
     }
 
-    fn releases_in_place(&self) -> impl Iterator<Item = &Verified<Release>> {
+    /// Those that have something in place, as far as their documents are known.
+    pub(super) fn releases_in_place(&self) -> impl Iterator<Item = &Verified<Release>> {
         let there: BTreeSet<_> = self.facts.in_place.values().collect();
         there.into_iter().filter_map(|id| self.documents.releases.get(id))
     }

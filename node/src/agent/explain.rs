@@ -19,7 +19,7 @@ impl Agent {
         }
         let is_there = |work: &&Work| {
             let aside = self.aside.get(&work.subject.id);
-            work.state().is_in_place() && aside.is_none_or(|aside| aside.is_in_place)
+            work.state().is_in_place() && !aside.is_some_and(|aside| aside.is_gone_from(work))
         };
         let installed = self.work.values().filter(is_there);
         let installed = installed.max_by_key(|work| work.subject.release.number);

@@ -12,6 +12,7 @@ use samara_protocol::mesh::Input;
 use samara_protocol::piece_set::PieceSet;
 use samara_protocol::rollout::artifacts_for;
 use samara_protocol::trust::Verified;
+use std::cell::LazyCell;
 
 impl Agent {
     /// Starts the work on a release.
@@ -40,19 +41,16 @@ impl Agent {
 
     /// What goes when a release comes back over later ones.
     fn surplus_beside(&self, release: &Verified<Release>) -> Vec<Surplus> {
+        // Mostly nothing goes, and nothing is read.
+        let previous = LazyCell::new(|| self.parts.state.previous().unwrap_or_default());
         let surplus = self.documents.surplus_beside(release, &self.facts).map(|(later, artifact)| Surplus {
             release: later.id(),
             version: later.version.clone(),
             artifact: artifact.clone(),
-            is_restored: !self.had_release(&artifact.destination)
+            is_restored: !previous.contains_key(&artifact.destination)
                 && handler::has_previous(&self.parts.install_root, &artifact.destination),
         });
         surplus.collect()
-    }
-
-    /// Whether what was in place at a destination before was a release's.
-    fn had_release(&self, place: &str) -> bool {
-        self.parts.state.previous().is_ok_and(|previous| previous.contains_key(place))
     }
 
     /// Whether what must go for a release is not what it was when the work on it began: another one came to be in place.

@@ -92,11 +92,8 @@ impl Agent {
 
     /// The release that goes: the one that is named, or the one that came to be in place last.
     fn going(&self, wanted: Option<DocumentId>) -> Result<DocumentId, String> {
-        let there: BTreeSet<_> = self.facts.in_place.values().copied().collect();
-        let is_whole = |id: &DocumentId| {
-            self.documents.releases.get(id).is_some_and(|release| self.is_in_place(release))
-        };
-        let whole = there.into_iter().filter(|id| wanted.is_none_or(|wanted| wanted == *id)).filter(is_whole);
+        let whole = self.releases_in_place().filter(|release| self.is_in_place(release)).map(Verified::id);
+        let whole = whole.filter(|id| wanted.is_none_or(|wanted| wanted == *id));
         whole.max_by_key(|id| self.rows.get(id).map(Row::age)).ok_or_else(|| match wanted {
             Some(id) => format!("release {id} is not installed here"),
             None => "no release is installed here".to_owned(),

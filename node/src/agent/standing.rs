@@ -73,7 +73,7 @@ impl Aside {
     }
 
     /// Whether it was in place, and another release is now.
-    fn is_gone_from(&self, work: &Work) -> bool {
+    pub(super) fn is_gone_from(&self, work: &Work) -> bool {
         work.state().is_in_place() && !self.is_in_place
     }
 

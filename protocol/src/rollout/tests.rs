@@ -239,6 +239,21 @@ impl Channel {
         channel
     }
 
+    /// And a release of another product that asks for a range of versions of this one.
+    fn with_app(range: &str) -> Self {
+        let mut channel = Self::new();
+        let components = [("pump".to_owned(), range.to_owned())].into();
+        let mut app = release(7);
+        (app.product, app.compatibility.components) = ("app".into(), components);
+        app.artifacts[0].destination = "other".into();
+        let app = accept(&mut channel.trust, &app, &[RELEASE]);
+        channel.ids.push(app.id());
+        channel.documents.push(app);
+        channel.say(4, 1, |_| ());
+        channel.facts.product.clear();
+        channel
+    }
+
     /// A sequence of the Rollout of a release.
     fn say(&mut self, number: usize, sequence: u64, change: impl FnOnce(&mut Rollout)) {
         let rollout_id = crate::id::RolloutId([number as u8; 16]);
@@ -355,16 +370,7 @@ fn a_release_that_went_bad_is_tried_again_only_when_a_later_rollout_says_so() {
 fn a_release_whose_components_are_not_installed_in_its_range_is_rejected_and_says_which() {
     // T22
     let decided = |range: &str, in_place: bool| {
-        let mut channel = Channel::new();
-        let components = [("pump".to_owned(), range.to_owned())].into();
-        let mut app = release(7);
-        (app.product, app.compatibility.components) = ("app".into(), components);
-        app.artifacts[0].destination = "other".into();
-        let app = accept(&mut channel.trust, &app, &[RELEASE]);
-        channel.ids.push(app.id());
-        channel.documents.push(app);
-        channel.say(4, 1, |_| ());
-        channel.facts.product.clear();
+        let mut channel = Channel::with_app(range);
         if in_place {
             channel.has(2);
         }
@@ -383,16 +389,7 @@ fn a_release_whose_components_are_not_installed_in_its_range_is_rejected_and_say
 #[test]
 fn of_what_is_installed_only_the_newest_of_a_channel_meets_what_another_release_asks_for() {
     // T22
-    let mut channel = Channel::new();
-    let components = [("pump".to_owned(), "<2".to_owned())].into();
-    let mut app = release(7);
-    (app.product, app.compatibility.components) = ("app".into(), components);
-    app.artifacts[0].destination = "other".into();
-    let app = accept(&mut channel.trust, &app, &[RELEASE]);
-    channel.ids.push(app.id());
-    channel.documents.push(app);
-    channel.say(4, 1, |_| ());
-    channel.facts.product.clear();
+    let mut channel = Channel::with_app("<2");
     let (first, second) = (channel.ids[0], channel.ids[1]);
     channel.facts.in_place = [("bin/app".to_owned(), second), ("etc/extra".to_owned(), first)].into();
     let why = "it needs pump <2; 2.0.0 is installed".to_owned();

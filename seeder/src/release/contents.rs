@@ -212,14 +212,7 @@ fn set_hashes(artifact: &mut Artifact, data: BlobRef, list: Option<BlobRef>) {
     // Of a tree it is the list that says what is there: it names the content too.
     let hash = list.map_or(data.content, |list| list.content);
     artifact.installed = Installed { hash, size: data.size };
-    artifact.representations = vec![Representation {
-        encoding: "plain".into(),
-        encryption: None,
-        base: None,
-        data,
-        list,
-        crit: Vec::new(),
-    }];
+    artifact.representations = vec![Representation::plain(data, list)];
 }
 
 fn hashed_blob(path: &Path, hashed: pack::Hashed) -> Result<BlobRef, PackError> {

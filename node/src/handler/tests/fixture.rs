@@ -82,14 +82,7 @@ pub struct Version {
 
 impl Version {
     fn new(kind: ArtifactKind, mode: Option<u32>, data: &[u8], list: Option<&[u8]>) -> Self {
-        let plain = Representation {
-            encoding: "plain".into(),
-            encryption: None,
-            base: None,
-            data: blob(data),
-            list: list.map(blob),
-            crit: Vec::new(),
-        };
+        let plain = Representation::plain(blob(data), list.map(blob));
         let artifact = Artifact {
             name: "app".into(),
             kind,

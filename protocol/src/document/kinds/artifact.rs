@@ -100,6 +100,13 @@ pub struct Representation {
     pub crit: Vec<String>,
 }
 
+impl Representation {
+    /// The bytes as they are, and a tree's file list.
+    pub fn plain(data: BlobRef, list: Option<BlobRef>) -> Self {
+        Self { encoding: "plain".into(), encryption: None, base: None, data, list, crit: Vec::new() }
+    }
+}
+
 /// One file or tree of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
@@ -217,14 +224,7 @@ mod tests {
 
     fn artifact(kind: ArtifactKind, installed: u8, list: Option<u8>) -> Artifact {
         let blob = |n: u8| BlobRef { content: ContentHash([n; 32]), size: 10, piece_size: 128 * 1024 };
-        let plain = Representation {
-            encoding: "plain".into(),
-            encryption: None,
-            base: None,
-            data: blob(1),
-            list: list.map(blob),
-            crit: vec![],
-        };
+        let plain = Representation::plain(blob(1), list.map(blob));
         Artifact {
             name: "app".into(),
             kind,

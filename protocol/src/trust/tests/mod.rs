@@ -51,14 +51,7 @@ pub(crate) fn root() -> TrustRoot {
 pub(crate) fn release(number: u64) -> Release {
     let content = ContentHash([9; 32]);
     let data = BlobRef { content, size: 10, piece_size: 128 * 1024 };
-    let plain = Representation {
-        encoding: "plain".into(),
-        encryption: None,
-        base: None,
-        data,
-        list: None,
-        crit: vec![],
-    };
+    let plain = Representation::plain(data, None);
     let artifact = Artifact {
         name: "app".into(),
         kind: ArtifactKind::File,

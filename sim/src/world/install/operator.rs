@@ -149,14 +149,7 @@ fn artifact(install: &plan::Install, contents: &[Content], data: &Content) -> Ar
     };
     let list = contents.len().checked_sub(2).map(|at| blob(&contents[at]));
     let data = blob(data);
-    let plain = Representation {
-        encoding: "plain".into(),
-        encryption: None,
-        base: None,
-        data,
-        list,
-        crit: Vec::new(),
-    };
+    let plain = Representation::plain(data, list);
     let kind = match list {
         Some(_) => ArtifactKind::Tree,
         None if install.restarts_agent => ArtifactKind::Binary,
